@@ -1,0 +1,1 @@
+"""The methods under comparison, as plug-ins of hdbench."""

@@ -1,0 +1,1 @@
+"""Controls: pseudo-methods whose scores are known in advance."""

@@ -1,0 +1,1 @@
+"""HyperDiffusion: diffusion over the weights of neural occupancy fields (Erkoç et al., ICCV 2023)."""

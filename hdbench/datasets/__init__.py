@@ -1,0 +1,1 @@
+"""Datasets: one module each, found by name in `hdbench.datasets.registry`."""

@@ -1,0 +1,98 @@
+"""What a dataset is: named shapes in splits, with occupancy where they are solids."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hdbench.errors import HdbenchError
+from hdbench.shapes import Bool, Float32, Kind, Shape
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class Dataset(ABC):
+    """Shapes of one category. Coordinates are the dataset's own (frame: +Y up, -Z front)."""
+
+    name: str
+    """Which dataset, as in `--dataset`."""
+    category: str
+    kind: Kind
+    skipped: Mapping[str, str]
+    """Reason by file name, for what was there but could not be read."""
+
+    @abstractmethod
+    def ids(self, split: Split) -> tuple[str, ...]:
+        """Names of the shapes of one split, in a fixed order."""
+
+    @abstractmethod
+    def shape(self, name: str) -> Shape:
+        """The shape called `name`."""
+
+    @abstractmethod
+    def occupancy(self, name: str, points: Float32) -> Bool:
+        """Which of `points` (P, 3) lie inside the shape called `name`; points in the shape's own coordinates.
+
+        Raises HdbenchError for shapes that enclose nothing (point clouds).
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """JSON that changes whenever any shape or split does: what the artefacts made from them are keyed by."""
+
+    def fresh(self, count: int, seed: int) -> list[tuple[str, Shape]] | None:
+        """`count` shapes that stand in no split, or None where there is no more than the splits hold."""
+        return None
+
+
+class LearningView(Dataset):
+    """A dataset without its test split: what a method sees."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self.name, self.category, self.kind = dataset.name, dataset.category, dataset.kind
+        self.skipped = dataset.skipped
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        """See `Dataset.ids`; the test split is refused."""
+        if split == "test":
+            raise PermissionError("a method may not see the test split; only a control may ask for it")
+        return self._dataset.ids(split)
+
+    def shape(self, name: str) -> Shape:
+        """See `Dataset.shape`; shapes of the test split are refused."""
+        self._refuse_test(name)
+        return self._dataset.shape(name)
+
+    def occupancy(self, name: str, points: Float32) -> Bool:
+        """See `Dataset.occupancy`; shapes of the test split are refused."""
+        self._refuse_test(name)
+        return self._dataset.occupancy(name, points)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`."""
+        return self._dataset.fingerprint()
+
+    def _refuse_test(self, name: str) -> None:
+        if name in self._dataset.ids("test"):
+            raise PermissionError(f"a method may not see {name}, which is in the test split")
+
+
+def split_of(group: str) -> Split:
+    """The split of an item without a given one: sha256 of its group's name into 80 / 5 / 15 (train, val, test)."""
+    share = int.from_bytes(sha256(group.encode()).digest()[:8], "big") / 2**64
+    return "train" if share < 0.80 else "val" if share < 0.85 else "test"
+
+
+def dataset_points(dataset: Dataset, names: Iterable[str], count: int, *, seed: int) -> npt.NDArray[np.float32]:
+    """Surface points of the named shapes, (N, count, 3), or (N, T, count, 3) for sequences."""
+    from hdbench.geometry.sampling import shape_points
+
+    rows = [shape_points(dataset.shape(name), count, seed=seed, name=name) for name in names]
+    if not rows:
+        raise HdbenchError(f"Dataset {dataset.name!r} has no shapes to sample points from.")
+    return np.stack(rows)

@@ -1,0 +1,1 @@
+"""Set distances: the fast kernels and nothing else."""

@@ -1,0 +1,120 @@
+"""What a method is, and how methods are found.
+
+A method learns from the training shapes of a dataset and draws new ones. Ours and a third party's are found the
+same way, by the entry-point group `hdbench.methods` (`name = "package.module:Class"`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import ClassVar, Self
+
+from hdbench.datasets.base import Dataset
+from hdbench.errors import HdbenchError, unknown_name
+from hdbench.progress import Progress
+from hdbench.recipe import Recipe
+from hdbench.shapes import Kind, Shape
+
+ENTRY_POINTS = "hdbench.methods"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method is given beside its data: where to compute, where to resume, how to report."""
+
+    device: str
+    """"cpu" or "cuda"."""
+    progress: Progress
+    workspace: Path
+    """A folder kept until the fit is finished. What an interrupted fit left there is there again; files written
+    with `hdbench.store.write_atomic` are whole. Its content becomes no part of the model."""
+    workers: int
+    """Processes or threads that may compute at once."""
+    seed: int
+    """The seed of this fit. Sampling gets its own, as an argument."""
+
+
+class Method(ABC):
+    """A family of generative models with the hyperparameters of one recipe.
+
+    Subclasses define the class variables, the five abstract methods and, where needed, `supports`.
+    """
+
+    name: ClassVar[str]
+    """The name it is registered under."""
+    title: ClassVar[str]
+    """The name people know it by, shown in tables."""
+    output: ClassVar[Kind]
+    """Native form of its samples."""
+    version: ClassVar[int] = 1
+    """Raised whenever the same recipe, data and seed would give another model or other samples."""
+    is_control: ClassVar[bool] = False
+    """True for pseudo-methods whose score is known in advance; they alone may ask for the test split."""
+    recipe_type: ClassVar[type[Recipe]] = Recipe
+
+    @classmethod
+    def supports(cls, dataset: Dataset) -> str | None:
+        """Why this method cannot learn from `dataset`, or None when it can."""
+        return None
+
+    @classmethod
+    def estimate_seconds(cls, dataset: Dataset, recipe: Recipe, count: int) -> float:
+        """Rough time to fit on `dataset` and draw `count` samples on two CPU cores, for the plan shown first."""
+        return 0.0
+
+    @abstractmethod
+    def fit(self, dataset: Dataset, recipe: Recipe, context: Context) -> None:
+        """Learn from `dataset` (train and val only, unless a control), going on from `context.workspace`."""
+
+    @abstractmethod
+    def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Shape]:
+        """Yield one shape per index. Shape i depends on (weights, seed, i) alone, not on batch or count."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model into `folder`: safetensors and JSON, the same bytes each time."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, context: Context) -> Self:
+        """The model written by `save`."""
+
+    def loss_curve(self) -> list[tuple[int, float]]:
+        """(step, training loss) pairs of the fit for the report; empty for what is not trained."""
+        return []
+
+
+def methods() -> dict[str, type[Method]]:
+    """Every installed method by name, controls last. A plug-in that cannot be imported is named in the error."""
+    found = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        found[entry.name] = _load(entry.name)
+    return dict(sorted(found.items(), key=lambda item: (item[1].is_control, item[0])))
+
+
+def method_names() -> list[str]:
+    """Names of the installed methods, without importing them."""
+    return sorted(entry_points(group=ENTRY_POINTS).names)
+
+
+def get_method(name: str) -> type[Method]:
+    """The method called `name`; HdbenchError with the nearest name when there is none."""
+    if name not in method_names():
+        raise unknown_name("method", name, method_names())
+    return _load(name)
+
+
+def _load(name: str) -> type[Method]:
+    (entry, *others) = entry_points(group=ENTRY_POINTS, name=name)
+    if others:
+        packages = ", ".join(sorted(e.value for e in (entry, *others)))
+        raise HdbenchError(f"Method {name!r} is registered more than once ({packages}); uninstall all but one.")
+    try:
+        method = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise HdbenchError(f"Method {name!r} ({entry.value}) cannot be imported: {error}.") from error
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise HdbenchError(f"Method {name!r} ({entry.value}) is no subclass of hdbench.method.Method.")
+    return method

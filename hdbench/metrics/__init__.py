@@ -1,0 +1,1 @@
+"""Metrics of sets of shapes, and the protocols that say exactly how shapes become numbers."""

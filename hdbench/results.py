@@ -1,0 +1,193 @@
+"""The result schema: scores with intervals and signatures, rows of a run, and where they came from."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hdbench.errors import HdbenchError
+from hdbench.recipe import first_complaint
+
+Target = Literal["lower", "higher"] | float
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, finite numbers only, nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Score(Record):
+    """One value, how sure it is, what it should be, and exactly how it was made."""
+
+    protocol: str
+    metric: str
+    """`mmd_cd`, `cov_cd`, `nna_cd`, …"""
+    value: float | None
+    """None when it cannot be computed; `reason` says why. Fractions are fractions (0.5, not 50 %)."""
+    interval: tuple[float, float] | None = None
+    """95 %."""
+    target: Target
+    """"lower", "higher", or the value that is best (0.5 for 1-NNA)."""
+    unit: str
+    """"fraction", "squared length", …"""
+    signature: str
+    """The protocol in one line; values with different signatures are never ranked together."""
+    reason: str | None = None
+
+    def distance_from_best(self) -> float:
+        """How far the value is from its target: smaller is better, whatever the target; infinite without a value."""
+        if self.value is None:
+            return math.inf
+        if self.target == "lower":
+            return self.value
+        return -self.value if self.target == "higher" else abs(self.value - float(self.target))
+
+
+class SetInfo(Record):
+    """A set of shapes that took part in a comparison."""
+
+    path: str
+    sha256: str
+    """Of the points as scored."""
+    count: int
+    """Shapes scored."""
+    invalid: int = 0
+    """Shapes left out because they are empty, degenerate or not finite."""
+    invalid_ids: dict[str, str] = Field(default_factory=dict)
+    """Reason by id."""
+
+
+class Provenance(Record):
+    """What is needed to make the same numbers again."""
+
+    hdbench: str
+    git: dict[str, Any] | None
+    """commit and dirty, where hdbench runs from a checkout."""
+    packages: dict[str, str]
+    machine: dict[str, Any]
+    seeds: list[int]
+    command: str
+
+
+class Scores(Record):
+    """What `hdbench evaluate` writes."""
+
+    schema_: Literal["hdbench/scores/1"] = Field("hdbench/scores/1", alias="schema")
+    samples: SetInfo
+    reference: SetInfo
+    train: SetInfo | None = None
+    scores: list[Score]
+    statistics: dict[str, str] = Field(default_factory=dict)
+    """file and sha256 of the sufficient statistics beside the JSON."""
+    provenance: Provenance
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+class Cost(Record):
+    """What a row took, on the machine of its provenance."""
+
+    fit_s: float | None = None
+    sample_s_per_shape: float | None = None
+    peak_memory_bytes: int | None = None
+    device: str = "cpu"
+
+
+class Neighbours(Record):
+    """One sample and its nearest training shapes, by `cd_sq` of the protocol's normalised points."""
+
+    sample: str
+    training: list[str]
+    distances: list[float]
+
+
+class Row(Record):
+    """One method in a run."""
+
+    method: str
+    title: str
+    model: str
+    """Hash of what the model was made from; two rows with the same are the same model."""
+    source: Literal["zoo", "trained", "control"]
+    seed: int
+    """The seed the samples were drawn with."""
+    samples: SetInfo
+    scores: list[Score]
+    statistics: dict[str, str] = Field(default_factory=dict)
+    neighbours: list[Neighbours] = Field(default_factory=list)
+    cost: Cost
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    loss_curve: list[tuple[int, float]] = Field(default_factory=list)
+
+
+class DatasetInfo(Record):
+    """The data of a run."""
+
+    name: str
+    category: str
+    fingerprint: str
+    """sha256 of the dataset's fingerprint."""
+    counts: dict[str, int]
+    """Shapes by split."""
+    skipped: dict[str, str] = Field(default_factory=dict)
+    reference: SetInfo
+    reference_ids: list[str]
+
+
+class Results(Record):
+    """What `hdbench run` writes."""
+
+    schema_: Literal["hdbench/results/1"] = Field("hdbench/results/1", alias="schema")
+    run: dict[str, Any]
+    """The plan: category, dataset, methods, protocol, preset, count, seeds."""
+    dataset: DatasetInfo
+    rows: list[Row]
+    provenance: Provenance
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+Document = TypeVar("Document", Scores, Results)
+
+
+def to_json(document: Scores | Results) -> str:
+    """The document as JSON text, fields in the schema's order."""
+    return json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n"
+
+
+def load_results(path: Path) -> Results:
+    """Read a results.json, or the one in a run's folder."""
+    return _load(Results, path / "results.json" if path.is_dir() else path)
+
+
+def load_scores(path: Path) -> Scores:
+    """Read what `hdbench evaluate --json` wrote."""
+    return _load(Scores, path)
+
+
+def _load(document: type[Document], path: Path) -> Document:
+    try:
+        return document.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise HdbenchError(f"{path} cannot be read ({error.strerror}).") from error
+    except ValidationError as error:
+        raise HdbenchError(f"{path}: {first_complaint(error)}.") from error
+
+
+def best_rows(scores: Sequence[Score | None]) -> list[int]:
+    """Indices of the best value and of all that no one could tell from it (their intervals overlap)."""
+    present = [(index, score) for index, score in enumerate(scores) if score and score.value is not None]
+    if not present:
+        return []
+    _, best = min(present, key=lambda item: item[1].distance_from_best())
+    return [index for index, score in present if score is best or _overlap(score, best)]
+
+
+def _overlap(a: Score, b: Score) -> bool:
+    if a.interval is None or b.interval is None:
+        return a.value == b.value
+    return a.interval[0] <= b.interval[1] and b.interval[0] <= a.interval[1]

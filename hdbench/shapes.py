@@ -1,0 +1,187 @@
+"""Shapes in memory, and sets of shapes on disk.
+
+Frame: +Y up, -Z front, as in ShapeNet v2. Coordinates are float32.
+
+A `ShapeSet` folder is what a run writes under `samples/<method>/` and what `hdbench evaluate` reads back:
+
+    points.npz       points (N, P, 3) or (N, T, P, 3) float32, valid (N,) bool, ids (N,) str
+    meshes/<id>.ply  for methods that make meshes; meshes/<id>/<frame>.ply for sequences of meshes
+    manifest.json    kind, count, invalid ids with the reason
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hdbench.errors import HdbenchError
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+Bool = npt.NDArray[np.bool_]
+Kind = Literal["mesh", "points", "sequence"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A triangle mesh: vertices (V, 3) float32, faces (F, 3) int32 with counter-clockwise fronts."""
+
+    vertices: Float32
+    faces: Int32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vertices", np.asarray(self.vertices, np.float32).reshape(-1, 3))
+        object.__setattr__(self, "faces", np.asarray(self.faces, np.int32).reshape(-1, 3))
+
+
+@dataclass(frozen=True, eq=False)
+class PointCloud:
+    """Points (P, 3) float32, in no particular order."""
+
+    points: Float32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", np.asarray(self.points, np.float32).reshape(-1, 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """A 4D shape: frames of one kind, in order of time."""
+
+    frames: tuple[Mesh | PointCloud, ...]
+
+
+Shape = Mesh | PointCloud | Sequence
+
+
+def defect(shape: Shape) -> str | None:
+    """Why `shape` cannot be scored (empty, not finite, degenerate), or None when it can."""
+    if isinstance(shape, Sequence):
+        if not shape.frames:
+            return "no frames"
+        reasons = ((index, defect(frame)) for index, frame in enumerate(shape.frames))
+        return next((f"frame {index}: {reason}" for index, reason in reasons if reason), None)
+    points = shape.vertices if isinstance(shape, Mesh) else shape.points
+    if isinstance(shape, Mesh) and not len(shape.faces):
+        return "no faces"
+    if not len(points):
+        return "no points"
+    if not np.isfinite(points).all():
+        return "coordinates that are not finite"
+    if isinstance(shape, Mesh) and (shape.faces.min() < 0 or shape.faces.max() >= len(points)):
+        return "faces that name missing vertices"
+    if not np.ptp(points, axis=0).any():
+        return "all points in one place"
+    if isinstance(shape, Mesh) and not surface_area(shape) > 0:
+        return "no surface area"
+    return None
+
+
+def surface_area(mesh: Mesh) -> float:
+    """Total area of the triangles, in squared units of the vertices."""
+    a, b, c = (mesh.vertices[mesh.faces[:, corner]].astype(np.float64) for corner in range(3))
+    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+
+
+@dataclass(frozen=True)
+class ShapeSet:
+    """Shapes on disk, opened from a folder written by `ShapeSetWriter`."""
+
+    folder: Path
+    kind: Kind
+    ids: tuple[str, ...]
+    points: Float32 = field(repr=False)
+    """(N, P, 3) or (N, T, P, 3); rows of invalid shapes are NaN."""
+    valid: Bool = field(repr=False)
+    invalid: dict[str, str]
+    """Reason by id."""
+
+    @classmethod
+    def open(cls, folder: Path) -> "ShapeSet":
+        """Open `folder`; raises HdbenchError when it is not a shape set."""
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            with np.load(folder / "points.npz", allow_pickle=False) as stored:
+                points, valid, ids = stored["points"], stored["valid"], stored["ids"]
+            return cls(folder, manifest["kind"], tuple(map(str, ids)), points, valid, manifest["invalid"])
+        except (OSError, KeyError, ValueError) as error:
+            raise HdbenchError(
+                f"{folder} is not a set of samples ({error}); expected points.npz and manifest.json."
+            ) from error
+
+    def shape(self, index: int) -> Shape:
+        """Shape `index` in its native form: the mesh where meshes are kept, else its points."""
+        path = self.folder / "meshes" / self.ids[index]
+        if self.kind == "mesh":
+            return read_ply(path.with_name(f"{path.name}.ply"))
+        if self.kind == "sequence" and path.is_dir():
+            return Sequence(tuple(read_ply(path / f"{frame:03d}.ply") for frame in range(self.points.shape[1])))
+        if self.kind == "sequence":
+            return Sequence(tuple(PointCloud(frame) for frame in self.points[index]))
+        return PointCloud(self.points[index])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[tuple[str, Shape]]:
+        return ((name, self.shape(index)) for index, name in enumerate(self.ids))
+
+
+def write_shape_set(
+    folder: Path, shapes: Iterable[tuple[str, Shape]], *, kind: Kind, point_count: int, seed: int
+) -> ShapeSet:
+    """Write `shapes` as a shape set into `folder` (created; the caller publishes it atomically).
+
+    Meshes are kept as PLY and sampled at `point_count` area-weighted points, each shape from a stream of its
+    own, so that shape i's points depend on (seed, id) alone. Invalid shapes keep their row, filled with NaN.
+    """
+    from hdbench.geometry.sampling import shape_points
+
+    ids: list[str] = []
+    rows: list[Float32 | None] = []
+    invalid: dict[str, str] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, shape in shapes:
+        reason = defect(shape)
+        ids.append(name)
+        if reason:
+            invalid[name] = reason
+        rows.append(None if reason else shape_points(shape, point_count, seed=seed, name=name))
+        _write_meshes(folder / "meshes", name, shape)
+    layout = next((row.shape for row in rows if row is not None), (point_count, 3))
+    blank = np.full(layout, np.nan, np.float32)
+    points = np.stack([blank if row is None else row for row in rows]) if rows else blank[None][:0]
+    valid = np.array([row is not None for row in rows], bool)
+    np.savez(folder / "points.npz", points=points, valid=valid, ids=np.array(ids, dtype=np.str_))
+    manifest = {"kind": kind, "count": len(ids), "point_count": point_count, "seed": seed, "invalid": invalid}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    return ShapeSet(folder, kind, tuple(ids), points, valid, invalid)
+
+
+def _write_meshes(folder: Path, name: str, shape: Shape) -> None:
+    if isinstance(shape, Mesh):
+        write_ply(folder / f"{name}.ply", shape)
+    elif isinstance(shape, Sequence):
+        for index, frame in enumerate(shape.frames):
+            if isinstance(frame, Mesh):
+                write_ply(folder / name / f"{index:03d}.ply", frame)
+
+
+def write_ply(path: Path, mesh: Mesh) -> None:
+    """Write `mesh` as binary PLY."""
+    import trimesh
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type="ply"))
+
+
+def read_ply(path: Path) -> Mesh:
+    """Read a mesh written by `write_ply` (foreign files go through `hdbench.datasets.readers`)."""
+    import trimesh
+
+    mesh = trimesh.load(path, file_type="ply", force="mesh", process=False)
+    return Mesh(mesh.vertices, mesh.faces)
