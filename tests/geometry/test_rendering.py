@@ -1,0 +1,139 @@
+import os
+import subprocess
+import sys
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hdbench.geometry import rendering
+from hdbench.shapes import Mesh, PointCloud, Sequence
+
+CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
+QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+TRIANGLES = [t for a, b, c, d in QUADS for t in ((a, b, c), (a, c, d))]
+
+
+def box(x: float, y: float, z: float) -> Mesh:
+    return Mesh(CORNERS * np.array([x, y, z], np.float32), np.array(TRIANGLES))
+
+
+def cloud(count: int = 500, seed: int = 0) -> PointCloud:
+    points = np.random.default_rng(seed).normal(size=(count, 3))
+    return PointCloud(points / np.linalg.norm(points, axis=1, keepdims=True))
+
+
+def covered(picture: rendering.UInt8) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns with something in them."""
+    opaque = picture[..., 3] > 127
+    return np.flatnonzero(opaque.any(axis=1)), np.flatnonzero(opaque.any(axis=0))
+
+
+@pytest.mark.parametrize("shape", [box(1, 0.4, 2), cloud()], ids=["mesh", "points"])
+def test_shape_fills_the_picture_on_a_transparent_ground(shape):
+    picture = rendering.render(shape, size=96)
+    assert picture.shape == (96, 96, 4)
+    assert picture.dtype == np.uint8
+    rows, columns = covered(picture)
+    extent = max(np.ptp(rows), np.ptp(columns)) + 1
+    assert 0.9 * 96 <= extent <= 96
+    for side in (rows, columns):  # centred
+        assert abs(side[0] + side[-1] - 95) <= 3
+    assert not picture[0, 0].any() or picture[0, 0, 3] == 0
+
+
+@pytest.mark.parametrize("shape", [box(1, 0.5, 2), cloud()], ids=["mesh", "points"])
+def test_position_scale_and_what_was_drawn_before_change_nothing(shape):
+    before = rendering.render(shape, size=64)
+    rendering.render(box(3, 0.1, 0.2), size=64)
+    rendering.render(cloud(40), size=64)
+    assert np.array_equal(rendering.render(shape, size=64), before)
+    if isinstance(shape, Mesh):
+        moved = Mesh(shape.vertices * 8 + 32, shape.faces)  # powers of two: exact
+        assert np.array_equal(rendering.render(moved, size=64), before)
+
+
+def test_front_is_seen_from_the_right_and_above():
+    front, back = (CORNERS * size + np.array([0, 0, z]) for size, z in ((0.2, -2), (0.1, 2)))
+    both = Mesh(np.concatenate([front, back]), np.concatenate([TRIANGLES, np.add(TRIANGLES, 8)]))
+    opaque = rendering.render(both, size=96)[..., 3] > 127
+    left, right = opaque[:, :48], opaque[:, 48:]
+    assert right.sum() > 2 * left.sum()  # the front comes out larger, right
+    assert np.argwhere(right)[:, 0].mean() > np.argwhere(left)[:, 0].mean()  # and lower
+
+
+def test_faces_wound_the_wrong_way_are_lit_all_the_same():
+    inside_out = box(1, 1, 1)
+    inside_out = Mesh(inside_out.vertices, inside_out.faces[:, ::-1])
+    brightness = [rendering.render(mesh, size=64)[24:40, 24:40, :3].mean() for mesh in (box(1, 1, 1), inside_out)]
+    assert brightness[0] == pytest.approx(brightness[1], rel=0.05)
+    assert brightness[0] > 60
+
+
+def test_vertices_without_a_face_do_not_shrink_the_picture():
+    mesh = box(1, 0.4, 2)
+    stray = Mesh(np.concatenate([mesh.vertices, [[50, 50, 50]]]), mesh.faces)
+    assert np.array_equal(rendering.render(stray, size=64), rendering.render(mesh, size=64))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Mesh(np.zeros((0, 3)), np.zeros((0, 3))),
+        Mesh(CORNERS, np.zeros((0, 3))),
+        PointCloud(np.zeros((0, 3))),
+        PointCloud(np.full((9, 3), np.nan)),
+        PointCloud(np.ones((9, 3))),
+        Sequence(()),
+    ],
+)
+def test_a_shape_that_is_none_gives_the_placeholder(shape):
+    picture = rendering.render(shape, size=48)
+    assert np.array_equal(picture, rendering.placeholder(48))
+    assert 0 < (picture[..., 3] > 0).mean() < 0.5
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_cloud_of_few_points(count):
+    assert rendering.render(cloud(count), size=64)[..., 3].any()
+
+
+def test_sequences_show_the_frame_asked_for():
+    frames = (box(1, 1, 1), box(1, 0.2, 1), cloud())
+    sequence = Sequence(frames)
+    for index in (0, 1, -1):
+        assert np.array_equal(
+            rendering.render(sequence, size=48, frame=index), rendering.render(frames[index], size=48)
+        )
+
+
+def test_color_is_the_material():
+    red = rendering.render(box(1, 1, 1), size=64, color=(220, 40, 40))[32, 32]
+    assert red[0] > 2 * red[1]
+
+
+def test_contact_sheet_keeps_order():
+    pictures = [np.full((4, 4, 4), value, np.uint8) for value in (10, 20, 30)]
+    sheet = rendering.contact_sheet(pictures, columns=2)
+    assert sheet.shape == (8, 8, 4)
+    assert [sheet[0, 0, 0], sheet[0, 4, 0], sheet[4, 0, 0], sheet[4, 4, 0]] == [10, 20, 30, 0]
+
+
+def test_encodings_read_back():
+    picture = rendering.render(box(1, 0.4, 2), size=64)
+    assert np.array_equal(np.asarray(Image.open(BytesIO(rendering.encode_png(picture)))), picture)
+    webp = rendering.encode_webp(picture)
+    assert len(webp) < len(rendering.encode_png(picture))
+    assert Image.open(BytesIO(webp)).convert("RGBA").size == (64, 64)
+
+
+def test_nothing_is_said_about_the_missing_display():
+    code = (
+        "import numpy as np; from hdbench.shapes import PointCloud; from hdbench.geometry import rendering;"
+        "print(rendering.render(PointCloud(np.eye(3)), size=32).any())"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "True"
+    assert done.stderr == ""
