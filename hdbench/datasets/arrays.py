@@ -1,0 +1,201 @@
+"""Shapes from arrays, in memory or in NumPy's files. Nothing is ever unpickled."""
+
+import zipfile
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hdbench.errors import HdbenchError
+from hdbench.shapes import Float32, Mesh, PointCloud, Sequence, Shape, defect
+
+LARGEST_COORDINATE = 1e9
+"""Beyond this, squared distances lose all meaning in float32."""
+
+_BROKEN = (OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, NotImplementedError)
+"""What NumPy raises on files that are cut off, forged, or hold objects."""
+_BROKEN_ARCHIVE = (*_BROKEN, zipfile.BadZipFile, zlib.error)
+_Numbers = npt.NDArray[Any]
+_SomeShape = TypeVar("_SomeShape", bound=Shape)
+
+
+def shape_from_points(points: _Numbers, where: str) -> PointCloud | Sequence:
+    """Points (P, 3) as a cloud, (T, P, 3) as a sequence of clouds.
+
+    Raises HdbenchError, which names `where`, unless they are finite numbers with an extent.
+    """
+    if points.ndim not in (2, 3):
+        raise HdbenchError(
+            f"{where}: an array of shape {points.shape}; one shape is points (P, 3), or (T, P, 3) in 4D."
+        )
+    points = _coordinates(points, where)
+    return sound(PointCloud(points) if points.ndim == 2 else Sequence(tuple(map(PointCloud, points))), where)
+
+
+def shape_from_mesh(vertices: _Numbers, faces: _Numbers, where: str) -> Mesh | Sequence:
+    """Vertices (V, 3), or (T, V, 3) for a sequence, with the faces (F, 3) they share; unused vertices are dropped.
+
+    Raises HdbenchError, which names `where`, unless they are finite and the faces have an area.
+    """
+    if vertices.ndim not in (2, 3):
+        raise HdbenchError(f"{where}: vertices of shape {vertices.shape}; expected (V, 3), or (T, V, 3) in 4D.")
+    if faces.ndim != 2 or faces.shape[-1] != 3 or faces.dtype.kind not in "iu":
+        raise HdbenchError(
+            f"{where}: faces of shape {faces.shape} and type {faces.dtype}; expected whole numbers (F, 3)."
+        )
+    vertices = _coordinates(vertices, where)
+    if faces.size and not 0 <= faces.min() <= faces.max() < vertices.shape[-2]:
+        raise HdbenchError(f"{where}: faces that name missing vertices; export it again, or remove it.")
+    used, renumbered = np.unique(faces, return_inverse=True)
+    vertices, faces = vertices[..., used, :], renumbered.reshape(-1, 3).astype(np.int32)
+    return sound(
+        Mesh(vertices, faces) if vertices.ndim == 2 else Sequence(tuple(Mesh(v, faces) for v in vertices)), where
+    )
+
+
+def sound(shape: _SomeShape, where: str) -> _SomeShape:
+    """`shape`, if it can be scored; else HdbenchError with `where` and the reason."""
+    if reason := defect(shape):
+        raise HdbenchError(f"{where}: {reason}; repair or remove it.")
+    return shape
+
+
+def load_npy(path: Path) -> _Numbers:
+    """The array in the .npy file `path`, left on disk until it is read; HdbenchError if it is none of numbers."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except _BROKEN as error:
+        raise HdbenchError(
+            f"{path} is not a NumPy array of numbers ({one_line(error)}); save it again with numpy.save."
+        ) from error
+
+
+def one_line(error: Exception) -> str:
+    """What `error` says, fit to stand within a message of one line."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def row_names(count: int) -> list[str]:
+    """Names for the rows of a set that gives none: their numbers, of equal length."""
+    return [f"{index:0{len(str(max(0, count - 1)))}d}" for index in range(count)]
+
+
+class Archive:
+    """An .npz file of shapes. It is opened on first use, and again in each process it is sent to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[type["Archive"], tuple[Path]]:
+        return Archive, (self.path,)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Ids of the meshes under `<id>/v` and `<id>/f`, or of the rows of a set; else the name of the file alone."""
+        packed = [key.removesuffix("/v") for key in self._keys if key.endswith("/v")]
+        return [self._harmless(name) for name in packed or self._row_names or [self.path.stem]]
+
+    def shape(self, name: str) -> Shape:
+        """The shape called `name`; HdbenchError when it cannot be read or scored."""
+        if f"{name}/v" in self._keys:
+            return self._mesh(f"{name}/v", f"{name}/f")
+        return self._row(self._row_names.index(name)) if self._row_names else self.only_shape()
+
+    def only_shape(self) -> Shape:
+        """The archive as one shape: `points` (P, 3) or (T, P, 3), vertices with faces, or a single array of points."""
+        for vertices, faces in (("vertices", "faces"), ("v", "f")):
+            if {vertices, faces} <= set(self._keys):
+                return self._mesh(vertices, faces)
+        if "points" in self._keys:
+            return shape_from_points(self._points, str(self.path))
+        if len(self._keys) == 1:
+            return shape_from_points(self._array(self._keys[0]), f"{self.path}, {self._keys[0]!r}")
+        raise HdbenchError(
+            f"{self.path} holds {', '.join(self._keys[:6]) or 'nothing'}; "
+            "expected `points`, or `vertices` and `faces`, or `<id>/v` and `<id>/f`."
+        )
+
+    def _mesh(self, vertices: str, faces: str) -> Mesh | Sequence:
+        return shape_from_mesh(self._array(vertices), self._array(faces), f"{self.path}, {vertices!r}")
+
+    def _row(self, index: int) -> Shape:
+        where = f"{self.path}, row {index}"
+        if self._valid is not None and not self._valid[index]:
+            raise HdbenchError(f"{where}: marked as invalid; remove it.")
+        return shape_from_points(self._points[index], where)
+
+    @cached_property
+    def _stored(self) -> Any:
+        try:
+            stored = np.load(self.path, allow_pickle=False)
+        except _BROKEN_ARCHIVE as error:
+            raise HdbenchError(
+                f"{self.path} is not a NumPy archive ({one_line(error)}); save it again with numpy.savez."
+            ) from error
+        if isinstance(stored, np.ndarray):
+            raise HdbenchError(f"{self.path} is a single NumPy array; rename it to .npy.")
+        return stored
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        return list(self._stored.files)
+
+    def _array(self, key: str) -> _Numbers:
+        try:
+            array = self._stored[key]
+        except _BROKEN_ARCHIVE as error:
+            raise HdbenchError(
+                f"{self.path}, {key!r}, cannot be read ({one_line(error)}); save the archive again."
+            ) from error
+        if not isinstance(array, np.ndarray):
+            raise HdbenchError(f"{self.path}, {key!r}, is not a NumPy array; save the archive again with numpy.savez.")
+        return array
+
+    @cached_property
+    def _points(self) -> _Numbers:
+        return self._array("points")
+
+    @cached_property
+    def _row_names(self) -> list[str]:
+        """Names of the rows when the archive is a set, `points` (N, P, 3) or (N, T, P, 3); else none."""
+        if "points" not in self._keys or self._points.ndim not in (3, 4):
+            return []
+        count = len(self._points)
+        names = [str(name) for name in self._array("ids").ravel()] if "ids" in self._keys else row_names(count)
+        if len(names) != count or len(set(names)) != count:
+            raise HdbenchError(f"{self.path}: `ids` must name each of the {count} rows of `points`, and no two alike.")
+        return names
+
+    @cached_property
+    def _valid(self) -> _Numbers | None:
+        if "valid" not in self._keys:
+            return None
+        valid = self._array("valid")
+        if valid.shape != (len(self._points),):
+            raise HdbenchError(f"{self.path}: `valid` has shape {valid.shape}; expected ({len(self._points)},).")
+        return valid
+
+    def _harmless(self, name: str) -> str:
+        """`name`, if files can be called by it without leaving their folder."""
+        if name.startswith("/") or "\\" in name or {"", ".", ".."} & set(name.split("/")):
+            raise HdbenchError(f"{self.path}: {name!r} cannot name a shape; use letters, digits, '-', '_' and '/'.")
+        return name
+
+
+def _coordinates(array: _Numbers, where: str) -> Float32:
+    """`array` (..., 3) in float32, once everything that is often wrong with coordinates is ruled out."""
+    if array.dtype.kind not in "fiu":
+        raise HdbenchError(f"{where}: values of type {array.dtype}; expected numbers.")
+    if array.shape[-1] != 3:
+        mend = "transpose it" if array.shape[-2] == 3 else "keep three columns"
+        raise HdbenchError(f"{where}: an array of shape {array.shape}, whose last axis must be x, y, z; {mend}.")
+    if not array.size:
+        raise HdbenchError(f"{where}: no points; remove it.")
+    if not np.isfinite(array).all():
+        raise HdbenchError(f"{where}: coordinates that are not finite (NaN or infinite); repair or remove it.")
+    if (largest := float(abs(array).max())) > LARGEST_COORDINATE:
+        raise HdbenchError(f"{where}: coordinates up to {largest:.3g}; scale them below {LARGEST_COORDINATE:g}.")
+    return array.astype(np.float32)
