@@ -221,7 +221,7 @@ def nearest_of_leaf(a: Blocks, i: int, leaf: int, b: Blocks, j: int, gaps: Float
     first_box = j * groups * 6 * LANES
 
     box = (i * a.boxes.shape[1] + leaf // LANES) * 6 * LANES + leaf % LANES
-    nearest = _box_gaps(a.boxes, box, b.boxes, first_box, groups, gaps)
+    nearest = box_gaps(a.boxes, box, b.boxes, first_box, groups, gaps)
     best = _nearer(x, y, z, b.leaves, first_leaf + nearest * 3 * LANES, splat(np.float32(np.inf)))
     reach = reduce_maximum(best)
     gaps[nearest] = np.inf
@@ -238,7 +238,7 @@ def nearest_of_leaf(a: Blocks, i: int, leaf: int, b: Blocks, j: int, gaps: Float
 
 
 @numba.njit(cache=True, nogil=True)
-def _box_gaps(boxes: Float32, box: int, others: Float32, start: int, groups: int, gaps: Float32) -> int:
+def box_gaps(boxes: Float32, box: int, others: Float32, start: int, groups: int, gaps: Float32) -> int:
     """Squared gap between one box and each of the others into `gaps`; returns the index of the smallest."""
     low_x, low_y, low_z = (
         splat_element(boxes, box),

@@ -2,7 +2,7 @@
 
 LLVM does not vectorise the small nested minima that set distances are made of: it gives up on alias checks and
 unrolls the sixteen-trip loops first. Here the lanes are explicit. `float32x16` is a numba type whose LLVM form is
-`<16 x float>`; `+ - *` work on it, and the functions below load, compare, select and reduce it. On machines with
+`<16 x float>`; `+ - * /` work on it, and the functions below load, compare, select and reduce it. On machines with
 narrower registers LLVM splits the vectors, so the same kernels run everywhere.
 
 All functions may be called from `@njit` code only. Offsets count elements from the first of a C-contiguous
@@ -61,8 +61,10 @@ def _define_operator(function: Callable[..., Any], instruction: str) -> None:
 
 
 _define_operator(operator.add, "fadd")
+_define_operator(operator.iadd, "fadd")
 _define_operator(operator.sub, "fsub")
 _define_operator(operator.mul, "fmul")
+_define_operator(operator.truediv, "fdiv")
 
 
 @intrinsic
