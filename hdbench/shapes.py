@@ -13,12 +13,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
+from hdbench.store import atomic_path
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -169,6 +170,32 @@ def _write_meshes(folder: Path, name: str, shape: Shape) -> None:
         for index, frame in enumerate(shape.frames):
             if isinstance(frame, Mesh):
                 write_ply(folder / name / f"{index:03d}.ply", frame)
+
+
+def save_shape(path: Path, shape: Shape) -> None:
+    """Write one shape as an npz, in one step."""
+    frames = shape.frames if isinstance(shape, Sequence) else (shape,)
+    arrays: dict[str, Any] = {"sequence": isinstance(shape, Sequence), "frames": len(frames)}
+    for index, frame in enumerate(frames):
+        if isinstance(frame, Mesh):
+            arrays |= {f"{index}/vertices": frame.vertices, f"{index}/faces": frame.faces}
+        else:
+            arrays[f"{index}/points"] = frame.points
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def load_shape(path: Path) -> Shape:
+    """Read a shape written by `save_shape`."""
+    with np.load(path, allow_pickle=False) as stored:
+        frames = tuple(_load_frame(stored, index) for index in range(int(stored["frames"])))
+        return Sequence(frames) if stored["sequence"] else frames[0]
+
+
+def _load_frame(stored: Any, index: int) -> Mesh | PointCloud:
+    if f"{index}/points" in stored:
+        return PointCloud(stored[f"{index}/points"])
+    return Mesh(stored[f"{index}/vertices"], stored[f"{index}/faces"])
 
 
 def write_ply(path: Path, mesh: Mesh) -> None:

@@ -49,8 +49,8 @@ class Dataset(ABC):
         return None
 
 
-class LearningView(Dataset):
-    """A dataset without its test split: what a method sees."""
+class _Wrapped(Dataset):
+    """Another dataset seen through a restriction."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -58,28 +58,62 @@ class LearningView(Dataset):
         self.skipped = dataset.skipped
 
     def ids(self, split: Split) -> tuple[str, ...]:
-        """See `Dataset.ids`; the test split is refused."""
-        if split == "test":
-            raise PermissionError("a method may not see the test split; only a control may ask for it")
         return self._dataset.ids(split)
 
     def shape(self, name: str) -> Shape:
-        """See `Dataset.shape`; shapes of the test split are refused."""
-        self._refuse_test(name)
         return self._dataset.shape(name)
 
     def occupancy(self, name: str, points: Float32) -> Bool:
-        """See `Dataset.occupancy`; shapes of the test split are refused."""
-        self._refuse_test(name)
         return self._dataset.occupancy(name, points)
 
     def fingerprint(self) -> dict[str, Any]:
-        """See `Dataset.fingerprint`."""
         return self._dataset.fingerprint()
 
-    def _refuse_test(self, name: str) -> None:
+    def fresh(self, count: int, seed: int) -> list[tuple[str, Shape]] | None:
+        return self._dataset.fresh(count, seed)
+
+
+class LearningView(_Wrapped):
+    """A dataset without its test split: what a method sees. Asking for more is a bug in the method."""
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        """See `Dataset.ids`; the test split is refused."""
+        if split == "test":
+            raise RuntimeError("a method may not see the test split; only a control may ask for it")
+        return super().ids(split)
+
+    def shape(self, name: str) -> Shape:
+        """See `Dataset.shape`; shapes of the test split are refused."""
+        return super().shape(self._allowed(name))
+
+    def occupancy(self, name: str, points: Float32) -> Bool:
+        """See `Dataset.occupancy`; shapes of the test split are refused."""
+        return super().occupancy(self._allowed(name), points)
+
+    def fresh(self, count: int, seed: int) -> list[tuple[str, Shape]] | None:
+        """Nothing: fresh shapes are for controls."""
+        return None
+
+    def _allowed(self, name: str) -> str:
         if name in self._dataset.ids("test"):
-            raise PermissionError(f"a method may not see {name}, which is in the test split")
+            raise RuntimeError(f"a method may not see {name}, which is in the test split")
+        return name
+
+
+class Limited(_Wrapped):
+    """At most `limit` shapes of each split of a dataset, for a quick try."""
+
+    def __init__(self, dataset: Dataset, limit: int) -> None:
+        super().__init__(dataset)
+        self._limit = limit
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        """See `Dataset.ids`."""
+        return super().ids(split)[: self._limit]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`."""
+        return {**super().fingerprint(), "limit": self._limit}
 
 
 def split_of(group: str) -> Split:
