@@ -1,0 +1,80 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hdbench.datasets.base import Dataset
+from hdbench.datasets.folder import Folder
+from hdbench.datasets.registry import dataset_names, open_dataset
+from hdbench.errors import HdbenchError
+
+
+@pytest.fixture
+def clouds(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / "clouds" / split).mkdir(parents=True)
+        np.save(tmp_path / "clouds" / split / "a.npy", np.eye(3))
+    return tmp_path / "clouds"
+
+
+def test_by_name():
+    dataset = open_dataset("procedural", "chair", size=40)
+    assert isinstance(dataset, Dataset)
+    assert (dataset.name, dataset.category) == ("procedural", "chair")
+    assert sum(len(dataset.ids(split)) for split in ("train", "val", "test")) == 40
+    assert (
+        open_dataset("procedural", "chair", seed=1).fingerprint() != open_dataset("procedural", "chair").fingerprint()
+    )
+
+
+def test_by_path(clouds, monkeypatch):
+    assert isinstance(open_dataset(str(clouds), "any"), Folder)
+    monkeypatch.chdir(clouds.parent)
+    assert open_dataset("clouds", "any").name == "clouds"
+    assert open_dataset("./clouds", "any").name == "clouds"
+
+
+def test_a_name_goes_before_a_folder(clouds, monkeypatch):
+    clouds.rename(clouds.parent / "procedural")
+    monkeypatch.chdir(clouds.parent)
+    assert open_dataset("procedural", "car").name == "procedural"
+    assert isinstance(open_dataset("./procedural", "car"), Folder)
+
+
+def test_strictness_is_handed_on(clouds):
+    (clouds / "train" / "b.ply").write_bytes(b"not a mesh")
+    assert open_dataset(str(clouds), "any").skipped
+    with pytest.raises(HdbenchError, match="1 of 3 shapes"):
+        open_dataset(str(clouds), "any", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("procedual", "Did you mean 'procedural'"),
+        ("shapenett", "Unknown dataset"),
+        ("missing/folder", "There is no file or folder"),
+        ("missing.npz", "There is no file or folder"),
+    ],
+)
+def test_unknown(name, words):
+    with pytest.raises(HdbenchError, match=words):
+        open_dataset(name, "chair")
+
+
+def test_a_size_is_for_made_datasets(clouds):
+    with pytest.raises(HdbenchError, match="size"):
+        open_dataset(str(clouds), "any", size=3)
+
+
+def test_names():
+    assert "procedural" in dataset_names()
+
+
+def test_asking_for_names_loads_nothing_heavy():
+    code = (
+        "import sys; from hdbench.datasets.registry import dataset_names; dataset_names();"
+        "print({'torch', 'trimesh', 'numba', 'point_cloud_utils', 'skimage', 'scipy'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
