@@ -81,6 +81,21 @@ class Method(ABC):
     def load(cls, folder: Path, context: Context) -> Self:
         """The model written by `save`."""
 
+    @property
+    def sample_kind(self) -> Kind:
+        """Native form of what this model draws: `output`, but for controls, which follow their data."""
+        return self.output
+
+    @property
+    def sample_limit(self) -> int | None:
+        """How many samples this model can draw, or None for any number."""
+        return None
+
+    @property
+    def reference_ids(self) -> tuple[str, ...] | None:
+        """The test shapes this model is to be scored against, or None for all; a control may draw from the others."""
+        return None
+
     def loss_curve(self) -> list[tuple[int, float]]:
         """(step, training loss) pairs of the fit for the report; empty for what is not trained."""
         return []
