@@ -1,0 +1,264 @@
+"""HyperDiffusion (Erkoç et al. 2023): diffusion over the weights of occupancy fields."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hdbench.datasets.base import Dataset
+from hdbench.errors import HdbenchError
+from hdbench.execution import run_units
+from hdbench.geometry.isosurface import isosurface
+from hdbench.method import Context, Method
+from hdbench.recipe import Recipe
+from hdbench.seeds import derive_seed, generator
+from hdbench.shapes import Float32, Kind, Mesh
+from hdbench.store import write_atomic
+
+from ..training import fixed_threads, train
+from .collection import FieldCollection, fit_fields
+from .fields import lattice_field
+from .fitting import Placement
+from .recipe import HyperDiffusionRecipe
+from .transformer import Transformer
+
+WINDOW = 1024
+"""Samples denoised before any is meshed."""
+MULTIPLICATIONS_PER_SECOND = 1.5e10
+"""Of one core, in our kernels: for the estimate of time only."""
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a model remembers of how it was made."""
+
+    seed: int
+    anchor: str | None
+    fields: dict[str, Any]
+    """count, median and lowest held-out IoU of the fields learnt from."""
+    left_out: dict[str, str]
+    """Reason by name of training shape."""
+    placement: Placement
+    """Where samples are put: the mean centre and median scale of the training shapes."""
+    checkpoint_rule: str
+    loss_curve: list[tuple[int, float]]
+
+
+class HyperDiffusion(Method):
+    """Fits an occupancy field to each shape and learns to denoise the fields' weight vectors."""
+
+    name: ClassVar[str] = "hyperdiffusion"
+    title: ClassVar[str] = "HyperDiffusion"
+    output: ClassVar[Kind] = "mesh"
+    version: ClassVar[int] = 1
+    recipe_type: ClassVar[type[Recipe]] = HyperDiffusionRecipe
+
+    recipe: HyperDiffusionRecipe
+    report: FitReport
+    denoiser: Transformer
+    mean: Tensor
+    """(D,): subtracted from weight vectors; zero where the recipe does not standardise."""
+    deviation: Tensor
+    """(): what the vectors are then divided by."""
+
+    @classmethod
+    def supports(cls, dataset: Dataset) -> str | None:
+        """See `Method.supports`: fields need an inside, so shapes must be meshes."""
+        return None if dataset.kind == "mesh" else f"it learns from meshes, and {dataset.name!r} holds {dataset.kind}"
+
+    @classmethod
+    def estimate_seconds(cls, dataset: Dataset, recipe: Recipe, count: int) -> float:
+        """See `Method.estimate_seconds`: from the multiplications of each part."""
+        recipe = _own(recipe)
+        fields, denoiser, training = recipe.fields, recipe.denoiser, recipe.training
+        shapes, weights = len(dataset.ids("train")), fields.layout.count
+        fit_points = fields.batch_points * (shapes * fields.steps + fields.anchor_steps)
+        tokens = len(fields.layout.sizes) + 1
+        denoise = 2 * weights * denoiser.width + tokens * 12 * denoiser.depth * denoiser.width**2
+        multiplications = {
+            "fit": 3 * weights * fit_points,
+            "train": 3 * denoise * training.total_steps(shapes) * training.batch_size,
+            "sample": denoise * recipe.sampling.steps * count,
+            "mesh": weights * recipe.sampling.resolution**3 * count,
+        }
+        occupancy_seconds = shapes * 3e-6 * (fields.surface_points + fields.uniform_points + fields.held_out_points)
+        return 10 + (sum(multiplications.values()) / MULTIPLICATIONS_PER_SECOND + occupancy_seconds) / 2
+
+    def fit(self, dataset: Dataset, recipe: Recipe, context: Context) -> None:
+        """See `Method.fit`."""
+        self.recipe = _own(recipe)
+        fields = fit_fields(dataset, dataset.ids("train"), self.recipe.fields, context)
+        vectors = torch.from_numpy(fields.vectors)
+        self._measure(vectors)
+        self._build(context.device)
+        self.denoiser.initialize(derive_seed(context.seed, "denoiser"))
+        standardized = ((vectors - self.mean) / self.deviation).to(context.device)
+        diffusion = self.recipe.diffusion.build()
+
+        def loss(rows: Tensor, noise_generator: torch.Generator) -> Tensor:
+            x0 = standardized[rows.to(context.device)]
+            steps = torch.randint(len(diffusion), (len(x0),), generator=noise_generator).to(context.device)
+            noise = torch.randn(x0.shape, generator=noise_generator).to(context.device)
+            return diffusion.losses(self.denoiser, x0, steps, noise).mean()
+
+        trained = train(
+            self.denoiser,
+            loss,
+            self.recipe.training,
+            items=len(vectors),
+            seed=derive_seed(context.seed, "training"),
+            workspace=context.workspace,
+            progress=context.progress,
+            description="training HyperDiffusion",
+        )
+        self.denoiser.load_state_dict(trained.weights)
+        self.report = _report(fields, context.seed, trained.rule, trained.curve)
+
+    def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Mesh]:
+        """See `Method.sample`."""
+        for first in range(0, len(indices), WINDOW):
+            window = indices[first : first + WINDOW]
+            vectors = self.sample_weights(window, seed, context)
+            units = [MeshUnit(vector, self.recipe, self.report.placement) for vector in vectors]
+            yield from run_units(
+                mesh_unit, units, workers=context.workers, progress=context.progress, description="meshing fields"
+            )
+
+    def sample_weights(self, indices: Sequence[int], seed: int, context: Context) -> npt.NDArray[np.float32]:
+        """Weight vectors (N, D) of the samples `indices`: fields before meshing."""
+        size = self.recipe.sampling.block
+        blocks = sorted({index // size for index in indices})
+        drawn = {}
+        with context.progress.task("denoising weights", self.recipe.sampling.steps * len(blocks)) as task:
+            for block in blocks:
+                for steps_done, weights in enumerate(self._denoise(block, seed, context.device), 1):
+                    task.advance()
+                    if steps_done == self.recipe.sampling.steps:
+                        drawn[block] = weights
+        return np.stack([drawn[index // size][index % size] for index in indices])
+
+    def _denoise(self, block: int, seed: int, device: str) -> Iterator[Float32]:
+        """Weight vectors (block size, D) of one block of samples after each step of the sampler."""
+        sampling = self.recipe.sampling
+        streams = [
+            generator(seed, "hyperdiffusion", index)
+            for index in range(block * sampling.block, (block + 1) * sampling.block)
+        ]
+
+        def noise() -> Tensor:
+            rows = [stream.standard_normal(len(self.mean), np.float32) for stream in streams]
+            return torch.from_numpy(np.stack(rows)).to(device)
+
+        diffusion = self.recipe.diffusion.build().respaced(sampling.steps)
+        trajectory = diffusion.trajectory(
+            self.denoiser, noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta
+        )
+        while True:
+            with torch.inference_mode(), fixed_threads(self.recipe.training.threads):
+                x = next(trajectory, None)
+            if x is None:
+                return
+            yield (x.cpu() * self.deviation + self.mean).numpy()
+
+    def save(self, folder: Path) -> None:
+        """See `Method.save`: `model.safetensors` and `model.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"denoiser.{name}": tensor.cpu() for name, tensor in self.denoiser.state_dict().items()}
+        tensors |= {"weights.mean": self.mean, "weights.deviation": self.deviation}
+        save_file(tensors, folder / "model.safetensors")
+        description = {"method": self.name, "version": self.version, "recipe": self.recipe.model_dump(mode="json")}
+        description["report"] = asdict(self.report)
+        write_atomic(folder / "model.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, context: Context) -> Self:
+        """See `Method.load`."""
+        try:
+            description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / "model.safetensors")
+            report = dict(description["report"])
+            placement = Placement(tuple(report.pop("placement")["center"]), description["report"]["placement"]["scale"])
+            curve = [(int(step), float(value)) for step, value in report.pop("loss_curve")]
+            model = cls()
+            model.recipe = HyperDiffusionRecipe.model_validate(description["recipe"])
+            model.report = FitReport(**report, placement=placement, loss_curve=curve)
+            model.mean, model.deviation = tensors.pop("weights.mean"), tensors.pop("weights.deviation")
+            model._build(context.device)
+            model.denoiser.load_state_dict({k.removeprefix("denoiser."): tensor for k, tensor in tensors.items()})
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise HdbenchError(f"{folder} holds no HyperDiffusion model that can be read ({reason}).") from error
+        return model
+
+    def loss_curve(self) -> list[tuple[int, float]]:
+        """See `Method.loss_curve`."""
+        return self.report.loss_curve
+
+    def _measure(self, vectors: Tensor) -> None:
+        """Set what weight vectors (N, D) are standardised with."""
+        self.mean, self.deviation = torch.zeros(vectors.shape[1]), torch.ones(())
+        if self.recipe.denoiser.standardize:
+            wide = vectors.double()
+            self.mean = wide.mean(0).float()
+            spread = float((wide - wide.mean(0)).square().mean().sqrt())
+            self.deviation = torch.tensor(spread if spread > 0 else 1.0)
+
+    def _build(self, device: str) -> None:
+        """A denoiser of the recipe's size, its parameters yet to come."""
+        size = self.recipe.denoiser
+        self.denoiser = Transformer(
+            self.recipe.fields.layout.sizes,
+            width=size.width,
+            depth=size.depth,
+            heads=size.heads,
+            positions=size.positions,
+            time_exponents=size.time_exponents,
+        ).to(device)
+        self.denoiser.eval()
+
+
+@dataclass(frozen=True, eq=False)
+class MeshUnit:
+    """One unit of work: the surface of this field."""
+
+    vector: Float32
+    recipe: HyperDiffusionRecipe
+    placement: Placement
+
+
+def mesh_unit(unit: MeshUnit) -> Mesh:
+    """The surface of one field in the dataset's coordinates."""
+    sampling = unit.recipe.sampling
+    with torch.inference_mode(), fixed_threads(1):
+        field = lattice_field(unit.recipe.fields.layout, unit.vector)
+        mesh = isosurface(field, resolution=sampling.resolution, level=sampling.level)
+    return Mesh(unit.placement.to_dataset(mesh.vertices), mesh.faces)
+
+
+def _own(recipe: Recipe) -> HyperDiffusionRecipe:
+    if not isinstance(recipe, HyperDiffusionRecipe):
+        raise TypeError(f"HyperDiffusion needs a HyperDiffusionRecipe, not a {type(recipe).__name__}")
+    return recipe
+
+
+def _report(fields: FieldCollection, seed: int, rule: str, curve: list[tuple[int, float]]) -> FitReport:
+    used = [iou for name, iou in fields.ious.items() if name not in fields.left_out]
+    centers = np.array([placement.center for placement in fields.placements])
+    x, y, z = centers.mean(0).tolist()
+    return FitReport(
+        seed=seed,
+        anchor=fields.anchor,
+        fields={"count": len(used), "iou_median": float(np.median(used)), "iou_lowest": min(used)},
+        left_out=fields.left_out,
+        placement=Placement((x, y, z), float(np.median([placement.scale for placement in fields.placements]))),
+        checkpoint_rule=rule,
+        loss_curve=curve,
+    )

@@ -1,0 +1,54 @@
+"""The hyperparameters of HyperDiffusion."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hdbench.recipe import Recipe
+
+from ..diffusion import DiffusionRecipe
+from ..training import TrainingRecipe
+from .fitting import FittingRecipe
+
+
+class DenoiserRecipe(BaseModel):
+    """The transformer part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(default=2880, ge=1)
+    depth: int = Field(default=12, ge=1)
+    heads: int = Field(default=16, ge=1)
+    positions: bool = True
+    """Learned position embedding of the tokens (off: the paper's ablation)."""
+    time_exponents: tuple[float, float] = (0.0, 20.0)
+    """Range of the time embedding's frequencies, as powers of two."""
+    standardize: bool = False
+    """Centre the weight vectors and divide them by one deviation, that of all their numbers together."""
+
+
+class SamplingRecipe(BaseModel):
+    """The sampling and meshing part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    steps: int = Field(default=500, ge=1)
+    """Steps taken of the diffusion's, evenly spread."""
+    eta: float = Field(default=0.0, ge=0, le=1)
+    block: int = Field(default=32, ge=1)
+    """Samples denoised together: always the same neighbours, so that no bit depends on which were asked for."""
+    resolution: int = Field(default=356, ge=2)
+    """Lattice points per axis of the isosurface."""
+    level: float = 1.386
+    """Logit of the isosurface; 1.386 is a probability of 0.8."""
+
+
+class HyperDiffusionRecipe(Recipe):
+    """Fields, denoiser, diffusion, training, sampling. The defaults of all parts are the paper's."""
+
+    fields: FittingRecipe = FittingRecipe()
+    denoiser: DenoiserRecipe = DenoiserRecipe()
+    diffusion: DiffusionRecipe = DiffusionRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    sampling: SamplingRecipe = SamplingRecipe()

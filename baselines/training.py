@@ -1,0 +1,230 @@
+"""The training loop all our methods share.
+
+What this module guarantees: a training that is killed and started again goes on from its last checkpoint and
+ends with the same bits as one that never stopped. Batches and noise are functions of (seed, step), checkpoints
+hold weights, their moving average, the optimiser's moments and the loss curve, and are written atomically.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hdbench.progress import Progress
+from hdbench.seeds import derive_seed, generator
+from hdbench.store import atomic_path
+
+CURVE_POINTS = 200
+"""Points kept of a loss curve."""
+
+Loss = Callable[[Tensor, torch.Generator], Tensor]
+"""The loss of one step: indices of the items (B,) int64 and a seeded CPU generator for noise -> a scalar."""
+
+
+class TrainingRecipe(BaseModel):
+    """The training part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int | None = Field(default=None, ge=1)
+    """Length in optimiser steps; either this or `epochs`."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Length in passes over the data."""
+    batch_size: int = Field(default=32, ge=1)
+    drop_last: bool = False
+    """Leave out the last, smaller batch of each pass (where there is a full one)."""
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = Field(default=2e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    """Linear rise of the learning rate at the start."""
+    decay: Literal["none", "cosine", "epochs"] = "none"
+    """`cosine`: to zero at the last step. `epochs`: times `decay_factor` every `decay_epochs` passes."""
+    decay_factor: float = Field(default=1.0, gt=0, le=1)
+    decay_epochs: int = Field(default=1, ge=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Largest norm of the whole gradient."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of the moving average of the weights, which is then what is kept. It starts as a plain mean."""
+    checkpoint_steps: int = Field(default=1000, ge=1)
+    threads: int = Field(default=2, ge=1)
+    """CPU threads, whatever the machine has: how sums are split over threads is part of the bits."""
+
+    def total_steps(self, items: int) -> int:
+        """Optimiser steps on `items` training items."""
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("a training recipe needs either steps or epochs")
+        return self.steps if self.steps is not None else (self.epochs or 0) * self.steps_per_epoch(items)
+
+    def steps_per_epoch(self, items: int) -> int:
+        """Optimiser steps of one pass over `items` items."""
+        full = items // self.batch_size
+        return full if self.drop_last and full else math.ceil(items / self.batch_size)
+
+    def rate(self, step: int, items: int) -> float:
+        """Learning rate of `step` (from 0)."""
+        rate = self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.decay == "cosine":
+            return rate * 0.5 * (1 + math.cos(math.pi * step / self.total_steps(items)))
+        if self.decay == "epochs":
+            return rate * self.decay_factor ** (step // self.steps_per_epoch(items) // self.decay_epochs)
+        return rate
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves behind."""
+
+    weights: dict[str, Tensor]
+    """The state dict to keep: of the moving average where there is one, on the CPU."""
+    curve: list[tuple[int, float]]
+    """(step, mean loss since the point before)."""
+    rule: str
+    """How these weights were chosen. Never by anything measured on the test split."""
+
+
+@contextmanager
+def fixed_threads(count: int) -> Iterator[None]:
+    """Run a block with `count` torch threads, so that its bits do not hang on the machine's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def batch_at(step: int, *, items: int, recipe: TrainingRecipe, seed: int) -> npt.NDArray[np.int64]:
+    """Indices of the items of one step: each pass is a permutation drawn from (seed, pass)."""
+    epoch, place = divmod(step, recipe.steps_per_epoch(items))
+    order = generator(seed, "order", epoch).permutation(items)
+    return order[place * recipe.batch_size : (place + 1) * recipe.batch_size]
+
+
+def train(
+    model: nn.Module,
+    loss: Loss,
+    recipe: TrainingRecipe,
+    *,
+    items: int,
+    seed: int,
+    workspace: Path,
+    progress: Progress,
+    description: str = "training",
+) -> Trained:
+    """Train `model` in place on `items` items, going on from the checkpoint in `workspace` if there is one."""
+    with fixed_threads(recipe.threads):
+        return _Training(model, recipe, items=items, seed=seed, path=workspace / "training.safetensors").run(
+            loss, progress, description
+        )
+
+
+class _Training:
+    """State of a running training: what a checkpoint holds."""
+
+    def __init__(self, model: nn.Module, recipe: TrainingRecipe, *, items: int, seed: int, path: Path) -> None:
+        self.model, self.recipe, self.items, self.seed, self.path = model, recipe, items, seed, path
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        optimizer = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+        self.optimizer = optimizer(
+            self.parameters.values(),
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        self.averages = {name: p.detach().clone() for name, p in self.parameters.items()} if recipe.ema else {}
+        self.step = 0
+        self.curve: list[tuple[int, float]] = []
+        self.recent: list[float] = []
+
+    def run(self, loss: Loss, progress: Progress, description: str) -> Trained:
+        total = self.recipe.total_steps(self.items)
+        self._resume()
+        self.model.train()
+        with progress.task(description, total, done=self.step) as task:
+            while self.step < total:
+                value = self._advance(loss, every=max(1, total // CURVE_POINTS))
+                task.advance(1, note=f"loss {value:.4f}")
+                if self.step % self.recipe.checkpoint_steps == 0 or self.step == total:
+                    self._save()
+        self.model.eval()
+        rule = f"moving average (decay {self.recipe.ema:g}) after" if self.recipe.ema else "weights after"
+        return Trained(self._result(), self.curve, f"{rule} the last step ({total})")
+
+    def _advance(self, loss: Loss, *, every: int) -> float:
+        """One optimiser step; returns the loss as last recorded."""
+        step = self.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate(step, self.items)
+        batch = batch_at(step, items=self.items, recipe=self.recipe, seed=self.seed)
+        noise = torch.Generator().manual_seed(derive_seed(self.seed, "noise", step))
+        value = loss(torch.from_numpy(batch), noise)
+        self.optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        self.recent.append(value.item())
+        if self.step % every == 0:
+            self.curve.append((self.step, float(np.mean(self.recent))))
+            self.recent = []
+        return self.curve[-1][1] if self.curve else value.item()
+
+    def _average(self) -> None:
+        if self.recipe.ema is None:
+            return
+        weight = 1 - min(self.recipe.ema, self.step / (self.step + 10))
+        with torch.no_grad():
+            averages = list(self.averages.values())
+            torch._foreach_lerp_(averages, [p.detach() for p in self.parameters.values()], weight)
+
+    def _result(self) -> dict[str, Tensor]:
+        state = {**self.model.state_dict(), **self.averages}
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def _save(self) -> None:
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"average/{name}": tensor for name, tensor in self.averages.items()}
+        for name, parameter in self.parameters.items():
+            tensors |= {f"moments/{key}/{name}": value for key, value in self.optimizer.state[parameter].items()}
+        state = json.dumps({"step": self.step, "curve": self.curve, "recent": self.recent})
+        with atomic_path(self.path) as temporary:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, {"state": state})
+
+    def _resume(self) -> None:
+        if not self.path.exists():
+            return
+        with safe_open(self.path, framework="pt") as stored:
+            state = json.loads(stored.metadata()["state"])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
+        self.model.load_state_dict(_below("model/", tensors))
+        for name, average in _below("average/", tensors).items():
+            self.averages[name].copy_(average)
+        for name, parameter in self.parameters.items():
+            moments: dict[str, Any] = {
+                key: tensors[f"moments/{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+            self.optimizer.state[parameter] = {
+                key: value.to(parameter.device) if key != "step" else value for key, value in moments.items()
+            }
+        self.step, self.recent = state["step"], state["recent"]
+        self.curve = [(int(step), float(value)) for step, value in state["curve"]]
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hdbench_baselines.diffusion import DiffusionRecipe, GaussianDiffusion, cosine_betas, warm_betas
+
+GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "hyperdiffusion" / "diffusion_toy.npz"
+needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the golden data are not beside this checkout")
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN, allow_pickle=False) as stored:
+        return {name: torch.from_numpy(stored[name]) if stored[name].ndim else stored[name] for name in stored.files}
+
+
+@pytest.fixture
+def diffusion():
+    return DiffusionRecipe().build()
+
+
+def toy(x, steps):
+    return 0.7 * x / (1 + x.abs()) + 0.1 * torch.cos(steps.float() / 50)[:, None]
+
+
+def close(actual, expected, tolerance):
+    torch.testing.assert_close(actual, torch.as_tensor(expected), rtol=0, atol=tolerance)
+
+
+@needs_golden
+def test_tables_are_the_originals(golden, diffusion):
+    tables = {
+        "betas": diffusion.betas,
+        "alphas_cumprod": diffusion.alphas_cumprod,
+        "alphas_cumprod_prev": diffusion.alphas_cumprod_previous,
+        "posterior_variance": diffusion.posterior_variance,
+        "posterior_mean_coef1": diffusion.posterior_mean_coefficients[0],
+        "posterior_mean_coef2": diffusion.posterior_mean_coefficients[1],
+    }
+    for name, table in tables.items():
+        np.testing.assert_allclose(table, golden[name].numpy(), rtol=1e-12, err_msg=name)
+
+
+@needs_golden
+def test_single_steps_are_the_originals(golden, diffusion):
+    x0, noise, steps, fresh = (golden[name] for name in ("x0", "noise", "t", "step_noise"))
+    x = golden["q_sample"]
+    close(diffusion.diffuse(x0, steps, noise), x, 2e-5)
+    for clip, suffix in ((None, "False"), (1.0, "True")):
+        seen = diffusion.predict_x0(toy, x, steps, clip=clip)
+        close(seen, golden[f"p_mean_variance_clip{suffix}_pred_xstart"], 2e-5)
+        close(diffusion.posterior_mean(seen, x, steps), golden[f"p_mean_variance_clip{suffix}_mean"], 2e-5)
+    variance = torch.from_numpy(diffusion.step_variance)[steps][:, None].float().expand_as(x)
+    close(variance, golden["p_mean_variance_clipTrue_variance"], 2e-5)
+    seen, clamped = diffusion.predict_x0(toy, x, steps), diffusion.predict_x0(toy, x, steps, clip=1.0)
+    close(diffusion.ddpm_step(clamped, x, steps, fresh), golden["p_sample_default"], 2e-5)
+    close(diffusion.ddpm_step(seen, x, steps, fresh), golden["p_sample_noclip"], 2e-5)
+    close(diffusion.ddim_step(seen, x, steps), golden["ddim_sample_default"], 2e-5)
+    close(diffusion.ddim_step(clamped, x, steps), golden["ddim_sample_clip"], 2e-5)
+    close(diffusion.ddim_step(seen, x, steps, fresh, eta=0.5), golden["ddim_sample_eta0.5"], 2e-5)
+    close(diffusion.losses(toy, x0, steps, noise), golden["training_loss_toy"], 2e-5)
+
+
+@needs_golden
+def test_loops_are_the_originals(golden, diffusion):
+    noises = iter(golden["ddpm_loop_step_noises"])
+    ddpm = list(diffusion.trajectory(toy, golden["ddpm_loop_xT"], sampler="ddpm", noise=lambda: next(noises)))
+    close(torch.stack(ddpm[49::50]), golden["ddpm_loop_traj_every50"], 1e-3)
+    ddim = list(diffusion.trajectory(toy, golden["ddim_loop_xT"], sampler="ddim"))
+    close(torch.stack(ddim[49::50]), golden["ddim_loop_traj_every50"], 1e-3)
+    close(ddim[-1], golden["ddim_loop_final"], 1e-3)
+    close(ddim[-1].double(), golden["ddim_loop_final_float64_reimpl"], 1e-3)
+
+
+def test_warm_schedule_is_pvds():
+    betas = warm_betas(1000, 1e-5, 0.008, warm_share=0.1)
+    assert betas[0] == 1e-5
+    assert (betas[100:] == 0.008).all()
+    np.testing.assert_allclose(np.cumprod(1 - betas)[-1], 4.85e-4, rtol=5e-3)  # FACTS (d.2)
+
+
+def test_cosine_schedule_ends_in_noise_and_starts_in_data():
+    signal = np.cumprod(1 - cosine_betas(1000))
+    assert signal[0] > 0.999
+    assert signal[-1] < 1e-6
+    assert (np.diff(signal) < 0).all()
+
+
+@pytest.mark.parametrize("prediction", ["x0", "epsilon"])
+@pytest.mark.parametrize("variance", ["fixed_large", "fixed_small"])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize("steps", [1, 7, 40])
+def test_perfect_denoiser_leads_to_the_data(prediction, variance, sampler, steps):
+    """With data of one point the best denoiser is known, and any sampler must end at that point."""
+    point = torch.tensor([0.3, -1.2, 2.0])
+    diffusion = DiffusionRecipe(timesteps=40, schedule="cosine", prediction=prediction, variance=variance).build()
+    signal = torch.from_numpy(diffusion.alphas_cumprod)
+
+    def perfect(x, told):
+        rest = signal[told][:, None]
+        return point.expand_as(x) if prediction == "x0" else ((x - rest.sqrt() * point) / (1 - rest).sqrt()).float()
+
+    generator = torch.Generator().manual_seed(0)
+    noise = lambda: torch.randn(5, 3, generator=generator)  # noqa: E731
+    *_, sample = diffusion.respaced(steps).trajectory(perfect, noise(), sampler=sampler, noise=noise)
+    close(sample, point.expand(5, 3), 1e-4)
+
+
+def test_ddpm_keeps_the_variance_of_gaussian_data():
+    """For data N(0, s^2) the best denoiser is linear; ancestral sampling must give the data's deviation back."""
+    deviation, count = 0.5, 20_000
+    diffusion = DiffusionRecipe(timesteps=200, beta_end=0.05, variance="fixed_small").build()
+    signal = torch.from_numpy(diffusion.alphas_cumprod).float()
+
+    def best(x, told):
+        share = signal[told][:, None]
+        return share.sqrt() * deviation**2 / (share * deviation**2 + 1 - share) * x
+
+    generator = torch.Generator().manual_seed(1)
+    noise = lambda: torch.randn(count, 1, generator=generator)  # noqa: E731
+    *_, sample = diffusion.trajectory(best, noise(), sampler="ddpm", noise=noise)
+    assert float(sample.std()) == pytest.approx(deviation, rel=0.03)  # standard error 0.5 %
+
+
+def test_respacing_tells_the_network_the_steps_it_knows(diffusion):
+    spaced = diffusion.respaced(10)
+    assert len(spaced) == 10
+    assert spaced.model_steps[0] == 0
+    assert spaced.model_steps[-1] == 499
+    np.testing.assert_allclose(spaced.alphas_cumprod, diffusion.alphas_cumprod[spaced.model_steps], rtol=1e-12)
+    assert diffusion.respaced(500) is diffusion
+    with pytest.raises(ValueError, match="501"):
+        diffusion.respaced(501)
+
+
+def test_samplers_that_add_noise_ask_for_it(diffusion):
+    for options in ({"sampler": "ddpm"}, {"sampler": "ddim", "eta": 0.5}):
+        with pytest.raises(ValueError, match="noise"):
+            next(diffusion.trajectory(toy, torch.zeros(1, 2), **options))
+
+
+def test_eta_one_is_ddpm_with_the_posteriors_variance():
+    diffusion = GaussianDiffusion(np.linspace(1e-4, 2e-2, 50), variance="fixed_small")
+    generator = torch.Generator().manual_seed(3)
+    x, x0, noise = (torch.randn(8, 4, generator=generator) for _ in range(3))
+    steps = torch.arange(2, 50, 6)
+    ddim = diffusion.ddim_step(x0, x, steps, noise, eta=1.0)
+    close(ddim, diffusion.ddpm_step(x0, x, steps, noise), 1e-4)

@@ -1,0 +1,207 @@
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from hdbench_baselines.hyperdiffusion.collection import FitUnit, fit_fields, fit_unit, load_fields
+from hdbench_baselines.hyperdiffusion.fields import FieldLayout, encode
+from hdbench_baselines.hyperdiffusion.fitting import (
+    FieldNetwork,
+    FittingRecipe,
+    LabelledPoints,
+    fit_field,
+    held_out_points,
+    orthogonalized,
+    place,
+    volume_iou,
+)
+
+from hdbench.datasets.base import Dataset
+from hdbench.errors import HdbenchError
+from hdbench.method import Context
+from hdbench.progress import Progress
+from hdbench.shapes import Mesh
+
+RECIPE = FittingRecipe(
+    hidden=(16, 16), octaves=3, placement="box", surface_points=2000, uniform_points=2000, noise=0.02,
+    batch_points=512, learning_rate=0.04, steps=40, anchor_steps=120, minimum_iou=0.3, held_out_points=4096, unit=2,
+)  # fmt: skip
+
+
+class Solids(Dataset):
+    """Ellipsoids with exact occupancy; "nothing" has no faces, "sheet" no inside."""
+
+    name, category, kind = "solids", "solid", "mesh"
+    skipped = MappingProxyType({})
+    radii = MappingProxyType({"ball": (1, 1, 1), "disc": (1, 0.4, 1), "rod": (0.5, 0.5, 1), "egg": (0.6, 0.6, 0.9)})
+
+    def __init__(self, names=("ball", "disc", "rod", "egg")):
+        self.names = names
+
+    def ids(self, split):
+        return tuple(self.names) if split == "train" else ()
+
+    def shape(self, name):
+        if name == "nothing":
+            return Mesh(np.zeros((0, 3)), np.zeros((0, 3)))
+        if name == "sheet":
+            return Mesh(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.array([[0, 1, 2]]))
+        ball = trimesh.creation.icosphere(3)
+        return Mesh(ball.vertices * self.radii[name] + np.array([5, 0, 0]), ball.faces)
+
+    def occupancy(self, name, points):
+        if name not in self.radii:
+            return np.zeros(len(points), bool)
+        return np.linalg.norm((points - np.float32([5, 0, 0])) / np.float32(self.radii[name]), axis=1) < 1
+
+    def fingerprint(self):
+        return {"names": list(self.names)}
+
+
+def context(folder, workers=1):
+    folder.mkdir(exist_ok=True)
+    return Context("cpu", Progress(), folder, workers, seed=3)
+
+
+def test_gradient_is_autograds():
+    layout = FieldLayout((9, 7, 5), 2)
+    generator = torch.Generator().manual_seed(0)
+    features = encode(torch.rand(1300, 3, generator=generator), 2)  # more than two chunks
+    targets = (torch.rand(1300, generator=generator) > 0.5).float()
+    start = layout.initial(np.random.default_rng(1)) * 2
+    network = FieldNetwork(layout, start)
+    for _ in range(2):  # a second call must not add to the first
+        loss = network.gradient(features, targets)
+    leaf = start.clone().requires_grad_()
+    tensors, hidden = layout.unpack(leaf), features
+    for weight, bias in zip(tensors[0:-2:2], tensors[1:-2:2], strict=True):
+        hidden = torch.relu(hidden @ weight.T + bias)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(hidden @ tensors[-2][0] + tensors[-1], targets)
+    expected.backward()
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(network.slope, leaf.grad, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (8, 20), (20, 8)])
+def test_orthogonalized_matrix_keeps_its_directions_and_evens_its_singular_values(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    inner = left.T @ orthogonalized(matrix) @ right.T
+    assert inner.diag().min() > 0.3
+    assert inner.diag().max() < 1.3
+    torch.testing.assert_close(inner, torch.diag(inner.diag()), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_both_optimizers_fit_a_ball(optimizer):
+    recipe = RECIPE.model_copy(
+        update={"optimizer": optimizer, "learning_rate": {"muon": 0.04, "adam": 0.01}[optimizer]}
+    )
+    dataset = Solids()
+    unit = FitUnit(dataset, ("ball",), recipe, 300, None, seed=0)
+    (field,) = fit_unit(unit)
+    assert field.reason is None
+    assert field.iou > 0.93
+    assert field.placement.center == pytest.approx((5, 0, 0), abs=1e-6)
+
+
+def test_patience_ends_the_originals_fit():
+    """Labels that nothing explains stop improving, and the fit stops long before its cap."""
+    rng = np.random.default_rng(0)
+    noise = LabelledPoints(
+        rng.uniform(-0.5, 0.5, (64, 3)).astype(np.float32), rng.random(64) > 0.5, np.ones(64, np.float32)
+    )
+    recipe = RECIPE.model_copy(update={"optimizer": "adam", "batch_points": 64, "learning_rate": 1.0})
+    start = recipe.layout.initial(rng)
+    ends = [fit_field(start, noise, recipe, steps=steps, rng=np.random.default_rng(1)) for steps in (20_000, 40_000)]
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("mode", ["box", "vertices"])
+def test_placement_goes_there_and_back(mode):
+    mesh = Solids().shape("rod")
+    placement = place(mesh, mode)
+    inside = placement.to_field(mesh.vertices)
+    assert np.abs(inside).max() == pytest.approx(0.475, abs=1e-6)
+    np.testing.assert_allclose(placement.to_dataset(inside), mesh.vertices, atol=2e-6)
+
+
+def test_vertex_mean_is_the_original_centre():
+    skewed = Mesh(np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [4, 0, 1]]), np.array([[0, 1, 3], [2, 1, 3]]))
+    assert place(skewed, "vertices").center == (1, 0, 0.25)
+    assert place(skewed, "box").center == (2, 0, 0.5)
+
+
+def test_held_out_points_measure_volumes():
+    dataset = Solids()
+    mesh = dataset.shape("disc")
+    placement = place(mesh, "box")
+    held_out = held_out_points(dataset, "disc", mesh, placement, 200_000, seed=1)
+    volume = 4 / 3 * np.pi * 0.475**3 * 0.4
+    assert held_out.volumes.sum() == pytest.approx(1, rel=0.01)
+    assert held_out.volumes[held_out.occupied].sum() == pytest.approx(volume, rel=0.01)
+    nothing = torch.zeros(RECIPE.layout.count)
+    assert volume_iou(RECIPE.layout, nothing, held_out) == 0
+    everything = nothing.clone()
+    everything[-1] = 1.0
+    assert volume_iou(RECIPE.layout, everything, held_out) == pytest.approx(volume, rel=0.01)
+
+
+def test_fields_hang_neither_on_grouping_nor_on_workers_nor_on_interruptions(tmp_path):
+    dataset, names = Solids(), ("ball", "disc", "rod", "egg")
+    alone = fit_fields(dataset, names, RECIPE.model_copy(update={"unit": 1}), context(tmp_path / "alone"))
+    together = fit_fields(dataset, names, RECIPE.model_copy(update={"unit": 4}), context(tmp_path / "together"))
+    spread = fit_fields(dataset, names, RECIPE, context(tmp_path / "spread", workers=2))
+    (tmp_path / "spread" / "fields" / "000001.safetensors").unlink()
+    resumed = fit_fields(dataset, names, RECIPE, context(tmp_path / "spread"))
+    for other in (together, spread, resumed):
+        np.testing.assert_array_equal(alone.vectors, other.vectors)
+        assert alone.ious == other.ious
+    assert alone.anchor == "ball"
+    assert alone.vectors.shape == (4, RECIPE.layout.count)
+
+
+def test_bad_shapes_are_listed_and_left_out(tmp_path):
+    dataset = Solids(("nothing", "sheet", "ball", "disc"))
+    said = []
+
+    class Listening(Progress):
+        def say(self, message):
+            said.append(message)
+
+    quiet = context(tmp_path)
+    fields = fit_fields(dataset, dataset.names, RECIPE, Context("cpu", Listening(), quiet.workspace, 1, quiet.seed))
+    assert fields.left_out == {"nothing": "no faces", "sheet": "encloses no volume"}
+    assert len(fields.vectors) == 2
+    assert fields.anchor == "ball"
+    assert said
+    assert "nothing (no faces)" in said[0]
+    assert [field.name for field in load_fields(tmp_path / "fields" / "000000.safetensors")] == ["nothing", "sheet"]
+
+
+def test_poor_fits_are_left_out_by_their_iou(tmp_path):
+    recipe = RECIPE.model_copy(update={"initialization": "independent", "minimum_iou": 0.999})
+    with pytest.raises(HdbenchError, match="IoU"):
+        fit_fields(Solids(), ("ball",), recipe, context(tmp_path))
+
+
+def test_anchor_can_be_named_and_must_exist(tmp_path):
+    recipe = RECIPE.model_copy(update={"anchor": "rod"})
+    assert fit_fields(Solids(), ("ball", "rod"), recipe, context(tmp_path / "a")).anchor == "rod"
+    with pytest.raises(HdbenchError, match="cone"):
+        fit_fields(Solids(), ("ball",), RECIPE.model_copy(update={"anchor": "cone"}), context(tmp_path / "b"))
+
+
+def test_no_anchor_to_be_found_is_said(tmp_path):
+    with pytest.raises(HdbenchError, match="No anchor"):
+        fit_fields(Solids(), ("nothing", "sheet"), RECIPE, context(tmp_path))
+
+
+def test_independent_fields_start_apart(tmp_path):
+    recipe = RECIPE.model_copy(update={"initialization": "independent", "minimum_iou": 0.0})
+    independent = fit_fields(Solids(), ("ball", "egg"), recipe, context(tmp_path / "a"))
+    anchored = fit_fields(Solids(), ("ball", "egg"), RECIPE, context(tmp_path / "b"))
+    assert independent.anchor is None
+    distance = [np.linalg.norm(np.diff(fields.vectors, axis=0)) for fields in (independent, anchored)]
+    assert distance[0] > 1.5 * distance[1]

@@ -1,0 +1,152 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hdbench_baselines.training import TrainingRecipe, batch_at, fixed_threads, train
+from torch import nn
+
+from hdbench.progress import Progress
+
+DATA = torch.linspace(-1, 1, 40)[:, None]
+RECIPE = TrainingRecipe(
+    steps=30, batch_size=8, learning_rate=1e-2, weight_decay=0.01, warmup_steps=3, decay="cosine", clip_norm=1.0,
+    ema=0.9, checkpoint_steps=7,
+)  # fmt: skip
+
+
+class Killed(Exception):
+    pass
+
+
+def small_model():
+    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.5, generator=generator)
+    return model
+
+
+def learn_square(folder, recipe=RECIPE, *, kill_at=None, seed=5):
+    model, calls = small_model(), iter(range(10**9))
+
+    def loss(rows, generator):
+        if next(calls) == kill_at:
+            raise Killed
+        noisy = DATA[rows] + 0.01 * torch.randn(len(rows), 1, generator=generator)
+        return (model(noisy) - noisy**2).square().mean()
+
+    return train(model, loss, recipe, items=len(DATA), seed=seed, workspace=folder, progress=Progress())
+
+
+def same(a, b):
+    return a.curve == b.curve and all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+
+
+@pytest.mark.parametrize("kill_at", [3, 7, 20, 29])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_interrupted_training_ends_with_the_same_bits(tmp_path, kill_at, optimizer):
+    recipe = RECIPE.model_copy(update={"optimizer": optimizer})
+    undisturbed = learn_square(tmp_path / "undisturbed", recipe)
+    with pytest.raises(Killed):
+        learn_square(tmp_path / "killed", recipe, kill_at=kill_at)
+    resumed = learn_square(tmp_path / "killed", recipe)
+    assert same(undisturbed, resumed)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_finished_training_is_not_repeated(tmp_path):
+    first = learn_square(tmp_path)
+    assert same(first, learn_square(tmp_path, kill_at=0))
+
+
+def test_training_hangs_on_its_seed(tmp_path):
+    assert not same(learn_square(tmp_path / "a"), learn_square(tmp_path / "b", seed=6))
+
+
+def test_training_lowers_the_loss_and_keeps_its_curve(tmp_path):
+    trained = learn_square(tmp_path, RECIPE.model_copy(update={"steps": 400}))
+    steps = [step for step, _ in trained.curve]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 400
+    assert trained.curve[-1][1] < 0.2 * trained.curve[0][1]
+    assert "0.9" in trained.rule
+    assert "400" in trained.rule
+
+
+def test_average_is_the_mean_of_what_it_saw(tmp_path):
+    """Against a naive sum: with a rate of zero nothing moves, and the average is the start."""
+    still = learn_square(tmp_path, RECIPE.model_copy(update={"learning_rate": 1e-30, "weight_decay": 0.0}))
+    for name, tensor in small_model().state_dict().items():
+        torch.testing.assert_close(still.weights[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_without_an_average_the_last_weights_are_kept(tmp_path):
+    averaged = learn_square(tmp_path / "a")
+    last = learn_square(tmp_path / "b", RECIPE.model_copy(update={"ema": None}))
+    assert averaged.curve == last.curve
+    assert not same(averaged, last)
+    assert last.rule == "weights after the last step (30)"
+
+
+@pytest.mark.parametrize(("items", "drop_last"), [(40, False), (43, False), (43, True), (5, True), (1, False)])
+def test_each_pass_takes_every_item_once(items, drop_last):
+    recipe = RECIPE.model_copy(update={"drop_last": drop_last})
+    steps = recipe.steps_per_epoch(items)
+    for epoch in range(2):
+        taken = np.concatenate([batch_at(epoch * steps + k, items=items, recipe=recipe, seed=1) for k in range(steps)])
+        assert len(set(taken)) == len(taken)
+        assert len(taken) == (items // 8 * 8 if drop_last and items >= 8 else items)
+
+
+def test_passes_differ():
+    first, second = (batch_at(epoch * 5, items=40, recipe=RECIPE, seed=1) for epoch in range(2))
+    assert not np.array_equal(first, second)
+
+
+def test_rates():
+    cosine = RECIPE.model_copy(update={"steps": 100})
+    assert cosine.rate(0, 40) == pytest.approx(1e-2 / 3)
+    assert cosine.rate(50, 40) == pytest.approx(0.5e-2)
+    assert cosine.rate(99, 40) < 1e-5
+    paper = TrainingRecipe(epochs=6000, decay="epochs", decay_factor=0.9, decay_epochs=200)
+    assert paper.steps_per_epoch(2749) == 86
+    assert paper.total_steps(2749) == 516_000
+    assert paper.rate(200 * 86 - 1, 2749) == 2e-4
+    assert paper.rate(200 * 86, 2749) == pytest.approx(1.8e-4)
+    assert paper.rate(515_999, 2749) == pytest.approx(2e-4 * 0.9**29)
+
+
+def test_length_must_be_given_once():
+    for length in ({}, {"steps": 3, "epochs": 3}):
+        with pytest.raises(ValueError, match="either"):
+            TrainingRecipe(**length).total_steps(10)
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    seen = []
+
+    def fail():
+        with fixed_threads(before + 1):
+            seen.append(torch.get_num_threads())
+            raise Killed
+
+    with pytest.raises(Killed):
+        fail()
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
+
+
+def test_loss_that_is_not_finite_stays_visible(tmp_path):
+    model = small_model()
+    result = train(
+        model,
+        lambda rows, generator: model(DATA[rows]).mean() * math.nan,
+        TrainingRecipe(steps=2, checkpoint_steps=1),
+        items=40,
+        seed=0,
+        workspace=tmp_path,
+        progress=Progress(),
+    )
+    assert all(math.isnan(value) for _, value in result.curve)
