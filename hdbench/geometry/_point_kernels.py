@@ -212,3 +212,22 @@ def scatter(features: Any, indices: Any, weights: Any, size: int) -> Any:
                     weights[cloud, query, k] * features[cloud, channel, query]
                 )
     return out
+
+
+@_kernel
+def group_maximum(rows: Any, ends: Any) -> Any:
+    """Maxima (M, C) of the groups of rows (R, C) that end before `ends` (M,), and the rows (M, C) they stand in."""
+    groups, channels = len(ends), rows.shape[1]
+    highest = np.empty((groups, channels), np.float32)
+    where = np.empty((groups, channels), np.int64)
+    for group in numba.prange(groups):
+        first = ends[group - 1] if group else 0
+        highest[group] = rows[first]
+        where[group] = first
+        for row in range(first + 1, ends[group]):
+            for channel in range(channels):
+                value = rows[row, channel]
+                higher = value > highest[group, channel]
+                highest[group, channel] = value if higher else highest[group, channel]
+                where[group, channel] = row if higher else where[group, channel]
+    return highest, where

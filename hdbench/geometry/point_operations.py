@@ -142,6 +142,14 @@ def interpolate(features: Tensor, interpolation: Interpolation) -> Tensor:
     return _Gather.apply(features, *interpolation)
 
 
+def group_maximum(rows: Tensor, sizes: Tensor) -> Tensor:
+    """Maximum over each of the consecutive groups, none empty, into which `sizes` (M,) cut rows (R, C); (M, C).
+
+    The gradient goes to the first of equal maxima.
+    """
+    return _GroupMaximum.apply(rows, sizes)
+
+
 def _scatter(features: Tensor, interpolation: Interpolation, size: int) -> Tensor:
     """The adjoint of `interpolate`: (N, C, Q) to (N, C, size)."""
     return _Scatter.apply(features, *interpolation, size)
@@ -177,6 +185,29 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         return interpolate(gradients[0], Interpolation(*ctx.saved_tensors)), None, None, None
+
+
+class _GroupMaximum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: Tensor) -> Tensor:
+        ends = sizes.cumsum(0)
+        if rows.device.type == KERNEL_DEVICE:
+            highest, where = map(torch.from_numpy, kernels.group_maximum(_numpy(rows), ends.numpy()))
+        else:
+            highest = torch.segment_reduce(rows, "max", lengths=sizes, unsafe=True)
+            owner = torch.arange(len(sizes), device=rows.device).repeat_interleave(sizes)
+            order = torch.arange(len(rows), device=rows.device)[:, None].where(rows == highest[owner], len(rows))
+            first = torch.full(highest.shape, len(rows), device=rows.device)
+            where = first.scatter_reduce(0, owner[:, None].expand_as(order), order, "amin")
+        ctx.save_for_backward(where)
+        ctx.size = len(rows)
+        return highest
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (where,) = ctx.saved_tensors
+        # Each row's channel is the maximum of one group at most: nothing is added up.
+        return gradients[0].new_zeros((ctx.size, gradients[0].shape[1])).scatter(0, where, gradients[0]), None
 
 
 def _exclusive_limit(radius: float, boundary: Boundary) -> np.float32:

@@ -11,6 +11,7 @@ from hdbench.geometry.point_operations import (
     ball_query,
     devoxelise,
     farthest_points,
+    group_maximum,
     interpolate,
     three_nearest,
     voxelise,
@@ -158,6 +159,24 @@ class TestVoxels:
             (function(values) * outward).sum().backward()
             # The functions are linear, so the slope along a direction is their value there.
             torch.testing.assert_close((values.grad * direction).sum(), (function(direction) * outward).sum())
+
+
+@pytest.mark.usefixtures("path")
+class TestGroupMaximum:
+    def test_values_and_gradients_agree_with_a_naive_loop(self):
+        sizes = torch.tensor([1, 5, 2, 9])
+        rows = torch.from_numpy(np.random.default_rng(11).integers(-2, 3, (17, 4)).astype(np.float32))  # with ties
+        rows.requires_grad_()
+        outward = torch.arange(16.0).reshape(4, 4)
+        highest = group_maximum(rows, sizes)
+        (highest * outward).sum().backward()
+        gradient = torch.zeros(17, 4)
+        for index, part in enumerate(torch.arange(17).split(sizes.tolist())):
+            for channel in range(4):
+                column = rows[part, channel].tolist()
+                assert highest[index, channel].item() == max(column)
+                gradient[part[column.index(max(column))], channel] = outward[index, channel]
+        assert torch.equal(rows.grad, gradient)
 
 
 @needs_golden

@@ -1,0 +1,214 @@
+"""Feature extractors: trained PointNet++ weights with a name, where they are kept, and what they extract.
+
+One extractor ships with the package (trained on procedural shapes, so that FPD works at once); others are imported
+by the user into the store:
+
+    <store>/features/<name>.safetensors    the classifier's tensors under their original names
+    <store>/features/<name>.json           classes, origin, and the weights' sha256
+
+Features of different extractors are different quantities: every signature names the extractor and its hash.
+"""
+
+import hashlib
+import importlib.resources
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hdbench.errors import HdbenchError, unknown_name
+from hdbench.features.pointnet2 import FEATURES, PointNet2
+from hdbench.progress import Progress
+from hdbench.shapes import Float32
+from hdbench.store import atomic_path, default_root, file_digest, write_atomic
+
+EMBEDDED = "pointnet2-procedural-1"
+MODELNET40 = "pointnet2-modelnet40"
+MODELNET40_BLOB = "c989e2fcefdf8653708fc7993068092bed312858"
+"""Git blob hash of the published ModelNet40 checkpoint (best_model.pth of pointnet2_ssg_wo_normals)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """A PointNet++ with the name its features go by."""
+
+    name: str
+    network: PointNet2 = field(repr=False)
+    """In evaluation mode."""
+    sha256: str
+    """Of the weights' file."""
+    info: Mapping[str, Any] = field(repr=False)
+    """Classes, origin and accuracy, as in the JSON beside the weights."""
+
+    @property
+    def signature(self) -> str:
+        """Name and hash: what decides a feature beside the points."""
+        return f"{self.name}@{self.sha256[:12]}"
+
+
+def extract_features(points: Float32, extractor: Extractor, *, device: str = "cpu", progress: Progress) -> Float32:
+    """The 256 features of each cloud, (N, P, 3) finite points to (N, 256) float32.
+
+    Farthest points start at index 0 of each cloud. On one machine and device a cloud's features are the same bits
+    whatever the other clouds, the batch or the number of threads.
+    """
+    network = extractor.network.to(device)
+    features = np.empty((len(points), FEATURES), np.float32)
+    with torch.inference_mode(), _one_thread(), progress.task("features", len(points)) as task:
+        for index, cloud in enumerate(points):
+            features[index] = network(torch.from_numpy(np.ascontiguousarray(cloud))[None].to(device)).features.cpu()[0]
+            task.advance()
+    return features
+
+
+def available_extractors(root: Path | None = None) -> list[str]:
+    """Names of the extractors that can be loaded: the embedded one, and those in the store at `root`."""
+    stored = (path.stem for path in _folder(root).glob("*.json"))
+    return sorted({EMBEDDED, *stored})
+
+
+def choose_extractor(name: str | None = None, *, root: Path | None = None) -> Extractor:
+    """The extractor called `name`; without a name the published ModelNet40 one if imported, else the embedded one."""
+    return load_extractor(name or (MODELNET40 if MODELNET40 in available_extractors(root) else EMBEDDED), root)
+
+
+def load_extractor(name: str, root: Path | None = None) -> Extractor:
+    """Load an extractor from the package or the store; HdbenchError when it is unknown or damaged."""
+    if name not in available_extractors(root):
+        raise unknown_name("extractor", name, available_extractors(root))
+    if name == EMBEDDED:
+        with importlib.resources.as_file(importlib.resources.files("hdbench.features") / "embedded") as folder:
+            return _load(folder, name)
+    return _load(_folder(root), name)
+
+
+def save_extractor(name: str, network: PointNet2, info: Mapping[str, Any], folder: Path, *, half: bool = False) -> None:
+    """Write `folder/<name>.safetensors` and `.json`; `half` stores the tensors in half precision."""
+    from safetensors.torch import save_file
+
+    tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    with atomic_path(folder / f"{name}.safetensors") as path:
+        save_file(tensors, path)
+    facts = {"architecture": "pointnet2-ssg", **info, "sha256": file_digest(folder / f"{name}.safetensors")}
+    write_atomic(folder / f"{name}.json", json.dumps(facts, indent=1) + "\n")
+
+
+def import_checkpoint(
+    path: Path, *, name: str | None = None, verify: bool = False, root: Path | None = None
+) -> Extractor:
+    """Import a PointNet++ classifier saved by its torch port (`best_model.pth`) into the store.
+
+    Nothing is unpickled but tensors, plain containers and numpy numbers. The published ModelNet40 file is known by
+    its git blob hash and named `pointnet2-modelnet40`; other files are named after `name`, else after themselves.
+
+    Raises:
+        HdbenchError: The file cannot be read, holds anything else, is another network, or (with `verify`) is not
+            the published one.
+    """
+    blob = git_blob(path)
+    if verify and blob != MODELNET40_BLOB:
+        raise HdbenchError(
+            f"{path} is not the published ModelNet40 checkpoint: its git blob hash is {blob}, expected "
+            f"{MODELNET40_BLOB}. Download it again, or import it without verifying."
+        )
+    network = _network(_checkpoint_state(path), str(path))
+    name = name or (MODELNET40 if blob == MODELNET40_BLOB else f"pointnet2-{path.stem}")
+    if name == EMBEDDED or (name == MODELNET40) != (blob == MODELNET40_BLOB):
+        raise HdbenchError(f"{path} cannot be called {name!r}, which names other weights; choose another name.")
+    origin = {"classes": network.fc3.out_features, "imported_from": path.name, "git_blob": blob}
+    save_extractor(name, network, origin, _folder(root))
+    return load_extractor(name, root)
+
+
+def git_blob(path: Path) -> str:
+    """The hash git gives a file's content: sha1 of `blob <size>`, a zero byte, and the content."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise HdbenchError(f"{path} cannot be read ({error.strerror}).") from error
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _checkpoint_state(path: Path) -> dict[str, Tensor]:
+    # Accuracies were saved as numpy numbers, whose pickles name these (older numpy under its older module).
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    numbers = [np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
+    harmless = [np.dtype, *numbers, scalar, (scalar, "numpy.core.multiarray.scalar")]
+    try:
+        with torch.serialization.safe_globals(harmless):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise HdbenchError(f"{path} is refused: {_complaint(error)}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise HdbenchError(f"{path} is no torch checkpoint ({_first_line(error)}).") from error
+    state = checkpoint.get("model_state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict):
+        raise HdbenchError(f"{path} holds no 'model_state_dict'; expected the classifier's best_model.pth.")
+    return state
+
+
+def _complaint(error: pickle.UnpicklingError) -> str:
+    """Torch's explanation, cut to what the file holds that it must not."""
+    text = str(error)
+    start = text.find("Unsupported")
+    sentence = text[start:].split(". ")[0].splitlines()[0] if start >= 0 else "it is not a checkpoint of plain weights"
+    return f"{sentence}. Only tensors, containers and numpy numbers are read, since anything else could run code."
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+
+
+def _load(folder: Path, name: str) -> Extractor:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights = folder / f"{name}.safetensors"
+    try:
+        info = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        actual = file_digest(weights)
+        if actual != info["sha256"]:
+            raise HdbenchError(
+                f"{weights} is damaged: expected sha256 {info['sha256']}, got {actual}. Import it again."
+            )
+        state = load_file(weights)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise HdbenchError(f"Extractor {name!r} in {folder} cannot be read ({error}). Import it again.") from error
+    return Extractor(name, _network(state, str(weights)), actual, info)
+
+
+def _network(state: Mapping[str, Any], where: str) -> PointNet2:
+    last = state.get("fc3.weight")
+    network = PointNet2(len(last) if isinstance(last, Tensor) and last.ndim == 2 else 40)
+    expected = network.state_dict()
+    wrong = sorted(expected.keys() ^ state.keys()) or sorted(
+        key for key, value in expected.items() if not isinstance(state[key], Tensor) or state[key].shape != value.shape
+    )
+    if wrong:
+        raise HdbenchError(f"{where} is no PointNet++ (single-scale) classifier: tensor {wrong[0]!r} does not fit.")
+    network.load_state_dict(dict(state))  # half precision is widened as it is copied
+    return network.eval().requires_grad_(False)
+
+
+def _folder(root: Path | None) -> Path:
+    return (root or default_root()) / "features"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrix products on one thread: how they are cut among several could show in the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
