@@ -1,0 +1,220 @@
+"""Two point sets and a protocol in, scores and their sufficient statistics out."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hdbench.distances.blocks import refuse_unusable
+from hdbench.errors import HdbenchError, unknown_name
+from hdbench.geometry.normalisation import Moments, denormalise
+from hdbench.metrics.family import Estimate, Family, FamilyScores, Inputs, Metric, set_metrics
+from hdbench.metrics.nearest import NearestLists
+from hdbench.metrics.protocols import Protocol, get_protocol, set_warnings, signature
+from hdbench.progress import Progress
+from hdbench.results import Score
+
+Float32 = npt.NDArray[np.float32]
+
+FAMILIES: tuple[Family, ...] = (Family("cd", "hdbench.metrics.chamfer:score_chamfer", set_metrics("cd", "CD")),)
+"""Every family of metrics, in the order of tables."""
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """What intervals, paired tests and the gate are made from, without the shapes."""
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+    """By `protocol/family/name`."""
+
+    def nearest_lists(self, protocol: str, family: str) -> NearestLists | None:
+        """The nearest lists of one family (`cd`, `emd`) under one protocol, or None where it was not scored."""
+        prefix = f"{protocol}/{family}/"
+        found = {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
+        return NearestLists.from_arrays(found) if "reference_index" in found else None
+
+    def merged(self, other: "Statistics") -> "Statistics":
+        """These and `other`'s arrays together, as of several protocols."""
+        return Statistics({**self.arrays, **other.arrays})
+
+    def save(self, path: Path) -> None:
+        """Write as npz; the same statistics give the same bytes."""
+        with path.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **self.arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Statistics":
+        """Read what `save` wrote; raises HdbenchError when it is something else."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls(dict(stored))
+        except (OSError, ValueError) as error:
+            raise HdbenchError(f"{path} holds no statistics ({error}); evaluate again to make it.") from error
+
+
+def score_points(
+    samples: Float32,
+    reference: Float32,
+    *,
+    protocol: Protocol | str,
+    seed: int = 0,
+    metrics: Sequence[str] | None = None,
+    data: str = "",
+    invalid_samples: int = 0,
+    moments: Moments | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Score], Statistics]:
+    """Score `samples` against `reference` under one protocol.
+
+    Args:
+        samples: (N, P, 3), or (N, T, P, 3) for sequences; valid shapes only. More than references: the first ones
+            are scored, as many as there are references, as every protocol has it.
+        reference: (M, P, 3) or (M, T, P, 3).
+        protocol: Its name, or the protocol itself.
+        seed: Of the choice of points, where shapes have too many, and of the splits behind intervals.
+        metrics: Names of metrics or families to compute; None is what the protocol asks for.
+        data: Dataset, category and split of the reference, for the signature.
+        invalid_samples: Shapes left out of `samples` because they could not be scored; they stay in the count.
+        moments: The training split's, where samples of a globally normalised model are to be brought back by them
+            (protocols that do not de-normalise ignore them).
+        workers: Threads; None is one per core. No value depends on it.
+        progress: Where to show how far it is.
+
+    Returns:
+        The scores in the order of `FAMILIES`, and the statistics they were made from. What cannot be computed has
+        the value None and a reason.
+
+    Raises:
+        HdbenchError: For empty sets, layouts the protocol does not score, unequal point counts, coordinates that
+            are not finite, shapes without extent, and unknown names.
+    """
+    protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    progress = progress or Progress()
+    chosen = _choose(protocol, metrics)
+    generated = len(samples) + invalid_samples
+    samples = _as_many_as_references(samples, len(reference), progress)
+    inputs = _prepare(samples, reference, protocol, seed=seed, moments=moments, workers=workers, progress=progress)
+    facts = {
+        "points": inputs.samples.shape[-2],
+        "reference": len(reference),
+        "samples": min(generated, max(len(reference), len(samples))),
+    }
+    described = {**facts, "data": data, "moments": moments is not None, "warnings": set_warnings(protocol, **facts)}
+    scores: list[Score] = []
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for family, wanted in chosen:
+        result = _function(family)(inputs)
+        arrays |= {f"{protocol.name}/{family.name}/{name}": array for name, array in result.arrays.items()}
+        for metric in wanted:
+            line = signature(
+                metric.name,
+                protocol,
+                distance=result.distance,
+                interval=result.interval_method,
+                extra=result.facts,
+                **described,
+            )
+            scores.append(_score(metric, result, protocol, line))
+    return scores, Statistics(arrays)
+
+
+def metric_named(name: str) -> Metric:
+    """The metric called `name`; raises HdbenchError with the nearest known name."""
+    known = {metric.name: metric for family in FAMILIES for metric in family.metrics}
+    if name not in known:
+        raise unknown_name("metric", name, known)
+    return known[name]
+
+
+def _choose(protocol: Protocol, metrics: Sequence[str] | None) -> list[tuple[Family, list[Metric]]]:
+    wanted = set(protocol.metrics if metrics is None else metrics)
+    if metrics is not None:
+        for name in wanted - {family.name for family in FAMILIES}:
+            metric_named(name)
+    chosen = [
+        (family, [metric for metric in family.metrics if metric.name in wanted or family.name in wanted])
+        for family in FAMILIES
+    ]
+    return [(family, of_family) for family, of_family in chosen if of_family]
+
+
+def _as_many_as_references(samples: Float32, count: int, progress: Progress) -> Float32:
+    if len(samples) > count > 0:
+        progress.say(f"Scoring the first {count} of {len(samples)} samples: as many as references.")
+    return samples[:count] if count else samples
+
+
+def _prepare(
+    samples: Float32,
+    reference: Float32,
+    protocol: Protocol,
+    *,
+    seed: int,
+    moments: Moments | None,
+    workers: int | None,
+    progress: Progress,
+) -> Inputs:
+    reduced = []
+    for role, points in (("samples", samples), ("reference", reference)):
+        if not len(points):
+            raise HdbenchError(f"{role}: there is no shape to score.")
+        kept = protocol.reduce(points, seed=seed, role=role)
+        refuse_unusable(kept, role)
+        reduced.append(kept)
+    raw_samples, raw_reference = reduced
+    if raw_samples.shape[1:] != raw_reference.shape[1:]:
+        raise HdbenchError(
+            f"Samples have {_layout(raw_samples)} per shape, the reference {_layout(raw_reference)}; protocol "
+            f"{protocol.name} compares equal ones. Give both at least {protocol.point_count} points."
+        )
+    if moments is not None and protocol.denormalises:
+        raw_samples = denormalise(raw_samples, moments)
+    return Inputs(
+        protocol=protocol,
+        samples=_normalised(raw_samples, protocol, "samples"),
+        reference=_normalised(raw_reference, protocol, "reference"),
+        raw_samples=raw_samples,
+        raw_reference=raw_reference,
+        seed=seed,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def _normalised(points: Float32, protocol: Protocol, role: str) -> Float32:
+    try:
+        return protocol.normalise(points)
+    except HdbenchError as error:
+        raise HdbenchError(f"{role}: {error}") from error
+
+
+def _layout(points: Float32) -> str:
+    frames = f"{points.shape[1]} frames of " if points.ndim == 4 else ""
+    return f"{frames}{points.shape[-2]} points"
+
+
+def _function(family: Family) -> Callable[[Inputs], FamilyScores]:
+    module, _, name = family.function.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _score(metric: Metric, result: FamilyScores, protocol: Protocol, line: str) -> Score:
+    estimate = result.estimates.get(metric.name, Estimate(None, reason="not computed"))
+    unit = metric.unit
+    if unit == "distance":
+        unit = "squared length" if result.distance.endswith("_sq") else "length"
+    return Score(
+        protocol=protocol.name,
+        metric=metric.name,
+        value=estimate.value,
+        interval=estimate.interval,
+        target=metric.target,
+        unit=unit,
+        signature=line,
+        reason=estimate.reason,
+    )
