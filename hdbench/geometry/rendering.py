@@ -61,7 +61,24 @@ def render(shape: Shape, *, size: int = 192, color: Color = GENERATED, frame: in
     if isinstance(shape, Sequence):
         return render(shape.frames[frame], size=size, color=color)
     with _silence():
-        return _studio(size).draw(shape, color)
+        return _studio(size).draw(centred(shape), color)
+
+
+def centred(shape: Mesh | PointCloud) -> Mesh | PointCloud:
+    """`shape` with the middle of its bounding box at the origin and its farthest point at distance 1.
+
+    Vertices that no face names are dropped.
+    """
+    if isinstance(shape, PointCloud):
+        return PointCloud(_in_unit_ball(shape.points))
+    used, faces = np.unique(shape.faces, return_inverse=True)
+    return Mesh(_in_unit_ball(shape.vertices[used]), faces.astype(np.int32))
+
+
+def creased(mesh: Mesh) -> pyvista.PolyData:
+    """`mesh` with vertex normals, vertices doubled where faces meet at more than 40 degrees: edges stay crisp."""
+    surface = pyvista.PolyData.from_regular_faces(mesh.vertices, mesh.faces)
+    return surface.compute_normals(cell_normals=False, split_vertices=True, feature_angle=40.0)
 
 
 def placeholder(size: int) -> UInt8:
@@ -120,13 +137,10 @@ class _Studio:
         plotter = self.plotter
         plotter.clear_actors()
         if isinstance(shape, Mesh):
-            used, faces = np.unique(shape.faces, return_inverse=True)
-            vertices = _in_unit_ball(shape.vertices[used])
-            self._aim(vertices)
-            self._add_mesh(Mesh(vertices, faces.astype(np.int32)), color)
+            self._aim(shape.vertices)
+            self._add_mesh(shape, color)
         else:
-            points = _in_unit_ball(shape.points).astype(np.float64)
-            self._add_points(points, color, distance=self._aim(points))
+            self._add_points(shape.points.astype(np.float64), color, distance=self._aim(shape.points))
         plotter.render()
         return _downsample(plotter.screenshot(return_img=True, transparent_background=True))
 
@@ -150,11 +164,8 @@ class _Studio:
         return float(distance - middle)
 
     def _add_mesh(self, mesh: Mesh, color: Color) -> None:
-        surface = pyvista.PolyData.from_regular_faces(mesh.vertices, mesh.faces).compute_normals(
-            cell_normals=False, split_vertices=True, feature_angle=40.0
-        )
         self.plotter.add_mesh(
-            surface,
+            creased(mesh),
             color=color,
             smooth_shading=True,
             ambient=0.22,
@@ -212,9 +223,8 @@ def _centre(offsets: Float64, depths: Float64) -> float:
 
 
 def _in_unit_ball(points: Float32) -> Float32:
-    """`points` (P, 3), the middle of their bounding box moved to the origin, the farthest one to distance 1."""
-    centred = points - (points.min(axis=0) + points.max(axis=0)) / 2
-    return centred / np.linalg.norm(centred, axis=1).max()
+    moved = points - (points.min(axis=0) + points.max(axis=0)) / 2
+    return moved / np.linalg.norm(moved, axis=1).max()
 
 
 def _spacing_and_shade(points: Float64) -> tuple[float, Float64]:

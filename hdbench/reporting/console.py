@@ -1,0 +1,52 @@
+"""Scores on a terminal: the same numbers as the report, in a table or two."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from hdbench.reporting import facts
+from hdbench.reporting.tables import Board, Cell, Column, board, display_scale, rounded
+from hdbench.results import Results, Score
+
+
+def run_table(results: Results) -> Table:
+    """The headline scores of a run: a line per model, the best in bold, controls set apart."""
+    arranged = board(results)
+    arranged = arranged.only(protocol=arranged.protocols[0], headline=True)
+    table = Table(box=box.SIMPLE_HEAD, title=facts.title(results), title_justify="left")
+    table.add_column("model")
+    table.add_column("samples", justify="right")
+    for column in arranged.columns:
+        table.add_column(f"{column.label} {column.display_unit} {column.goal}", justify="right")
+    for group in (arranged.models, arranged.controls):
+        for line in group:
+            table.add_row(line.title, facts.counts(line), *_cells(arranged, line.cells))
+        table.add_section()
+    return table
+
+
+def _cells(arranged: Board, cells: Sequence[Cell | None]) -> list[Text]:
+    return [
+        Text(str(rounded(cell.score, column.scale)), style="bold" if cell.is_best else "") if cell else Text("–")
+        for column, cell in zip(arranged.columns, cells, strict=True)
+    ]
+
+
+def score_table(scores: Sequence[Score]) -> Table:
+    """The values of one evaluation, a line each, and what could not be computed with its reason."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("protocol", "metric", "value", "unit", "best"):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for score in scores:
+        scale = display_scale(score.protocol, score.metric, score.unit)
+        column = Column(score.protocol, score.metric, score.signature, score.target, score.unit, scale)
+        value = score.reason if score.value is None and score.reason else str(rounded(score, scale))
+        table.add_row(score.protocol, column.label, value, column.display_unit, column.goal)
+    return table
+
+
+def signature_lines(scores: Sequence[Score]) -> str:
+    """The signature of each value, a line each."""
+    return "\n".join(score.signature for score in scores)

@@ -1,0 +1,166 @@
+"""The words of a report, the same on the page and in Markdown: what was compared, and how it was made."""
+
+import json
+from typing import Any
+
+from hdbench.metrics.protocols import PROTOCOLS
+from hdbench.reporting.rounding import display_scale, rounded
+from hdbench.reporting.tables import Board, Cell, Line
+from hdbench.results import Results, SetInfo
+
+_CD_METRIC = "mmd_cd"
+"""The metric whose power of ten the distances to training shapes are shown with."""
+
+
+def title(results: Results) -> str:
+    """The category, as a heading."""
+    return results.dataset.category[:1].upper() + results.dataset.category[1:]
+
+
+def subtitle(results: Results) -> str:
+    """What was compared, in one line."""
+    counts = sorted({row.samples.count + row.samples.invalid for row in results.rows if row.source != "control"})
+    drawn = f"{'–'.join(map(str, counts[:1] + counts[1:][-1:]))} samples per model · " if counts else ""
+    seeds = results.provenance.seeds
+    seeded = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds" if seeds else "no seed"
+    return (
+        f"Dataset {results.dataset.name} · {results.dataset.reference.count} reference shapes · {drawn}"
+        f"protocol {', '.join(protocols(results))} · {seeded}"
+    )
+
+
+def protocols(results: Results) -> list[str]:
+    """Names of the protocols of the scores, in order."""
+    return list(dict.fromkeys(score.protocol for row in results.rows for score in row.scores))
+
+
+def caption(board: Board) -> str:
+    """What the numbers of a table are."""
+    text = "Value ± half of its 95 % interval; hover or focus a value for how it was made."
+    if len(board.models) > 1:
+        text += " Tie: its interval overlaps the best one's."
+    if any(cell.is_foreign for line in board.lines for cell in line.cells if cell):
+        text += " † measured on other counts than the models, see its signature."
+    return text
+
+
+def counts(line: Line) -> str:
+    """How many samples were scored, of how many, and where the model is from."""
+    total = line.count + line.invalid
+    scored = f"{line.count} of {total} valid" if line.invalid else f"{total} samples"
+    seeds = f", {len(line.rows)} seeds" if len(line.rows) > 1 else ""
+    origin = "" if line.is_control else f"{line.rows[0].source}, "
+    return f"{origin}{scored}{seeds}"
+
+
+def tooltip(cell: Cell) -> str:
+    """The exact value, its interval and unit, and its signature."""
+    score = cell.score
+    if score.value is None:
+        return f"no value: {score.reason or 'no reason given'}\n{score.signature}"
+    interval = f" [{score.interval[0]:.6g}, {score.interval[1]:.6g}]" if score.interval else ""
+    return f"{score.value:.6g}{interval} {score.unit}\n{score.signature}"
+
+
+def spoken(board: Board, index: int) -> str:
+    """Column `index` in words, for those who cannot see the plot."""
+    column = board.columns[index]
+    cells = ((line.title, line.cells[index]) for line in board.lines)
+    values = "; ".join(f"{name} {rounded(cell.score, column.scale)}" for name, cell in cells if cell)
+    return f"{column.display_unit}, {column.goal_in_words}: {values}".lstrip(", ")
+
+
+def distance_scale(results: Results) -> float:
+    """What distances to training shapes are multiplied by for display: the power of ten of MMD."""
+    return display_scale(next(iter(protocols(results)), ""), _CD_METRIC, "")
+
+
+def duration(seconds: float | None) -> str:
+    """A time as people say it; a dash for none."""
+    if seconds is None:
+        return "–"
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 90:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def memory(count: int | None) -> str:
+    """Bytes as people say them; a dash for none."""
+    if count is None:
+        return "–"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def machine(results: Results) -> str:
+    """The machine in one line."""
+    facts = results.provenance.machine
+    words = [str(facts[key]) for key in ("processor", "gpu") if facts.get(key)]
+    if facts.get("cores"):
+        words.append(f"{facts['cores']} cores")
+    if isinstance(facts.get("memory_bytes"), int):
+        words.append(f"{memory(facts['memory_bytes'])} memory")
+    return ", ".join(words) or "a machine that was not recorded"
+
+
+def making(results: Results) -> list[tuple[str, str]]:
+    """What is needed to make the same numbers again, as name and value."""
+    made, data = results.provenance, results.dataset
+    facts = [(f"Protocol {name}", _protocol(name)) for name in protocols(results)]
+    facts += [
+        ("Dataset", f"{data.name}, category {data.category}: {_split_counts(data.counts)}"),
+        ("Dataset fingerprint", data.fingerprint),
+        ("Skipped files", f"{len(data.skipped)}" if data.skipped else "none"),
+        ("Reference", _set(data.reference)),
+    ]
+    facts += [(f"Samples of {row.title}, seed {row.seed}", _set(row.samples)) for row in results.rows]
+    facts += [
+        ("Seeds", ", ".join(map(str, made.seeds))),
+        ("hdbench", f"{made.hdbench}{_git(made.git)}"),
+        ("Machine", ", ".join(f"{key} {value}" for key, value in made.machine.items())),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in made.packages.items())),
+    ]
+    return facts
+
+
+def appendices(results: Results) -> list[tuple[str, str]]:
+    """Longer facts as name and text: the plan, recipes, signatures, invalid samples, skipped files."""
+    found = [("Plan of the run", json.dumps(results.run, indent=1, ensure_ascii=False))]
+    found += [
+        (f"Recipe of {row.title} (model {row.model[:12]})", json.dumps(row.recipe, indent=1, ensure_ascii=False))
+        for row in results.rows
+        if row.recipe and row.seed == min(other.seed for other in results.rows if other.model == row.model)
+    ]
+    signatures = dict.fromkeys(score.signature for row in results.rows for score in row.scores)
+    found.append(("Signatures", "\n".join(signatures)))
+    invalid = [
+        f"{row.title}, seed {row.seed}, {name}: {reason}"
+        for row in results.rows
+        for name, reason in row.samples.invalid_ids.items()
+    ]
+    skipped = [f"{name}: {reason}" for name, reason in results.dataset.skipped.items()]
+    optional = [("Invalid samples", invalid), ("Skipped files", skipped)]
+    return found + [(f"{name} ({len(lines)})", "\n".join(lines)) for name, lines in optional if lines]
+
+
+def _protocol(name: str) -> str:
+    if name not in PROTOCOLS:
+        return "unknown to this version of hdbench"
+    protocol = PROTOCOLS[name]
+    return " ".join((f"{protocol.source}.", *protocol.quirks))
+
+
+def _split_counts(splits: dict[str, int]) -> str:
+    return ", ".join(f"{count} {split}" for split, count in splits.items())
+
+
+def _set(info: SetInfo) -> str:
+    invalid = f", {info.invalid} invalid" if info.invalid else ""
+    return f"{info.count} shapes{invalid}; sha256 {info.sha256}"
+
+
+def _git(git: dict[str, Any] | None) -> str:
+    if not git:
+        return ""
+    return f", commit {git.get('commit')}{' with uncommitted changes' if git.get('dirty') else ''}"

@@ -1,0 +1,190 @@
+"""Plots of a run as SVG to stand inline in the page: drawn in the page's own colours, the same bytes each time."""
+
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from io import StringIO
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hdbench.reporting.rounding import rounded
+from hdbench.reporting.tables import HELD_OUT, Board, Column, Line
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's colours, told apart with any colour vision."""
+
+# Stand-ins that become the page's own colours, so that one drawing serves light, dark and print.
+_INK, _MUTED, _LINE, _ACCENT, _SURFACE = "#010203", "#010204", "#010205", "#010206", "#010207"
+_PAGE_COLORS = {
+    _INK: "currentColor",
+    _MUTED: "var(--muted)",
+    _LINE: "var(--line)",
+    _ACCENT: "var(--accent)",
+    _SURFACE: "var(--surface)",
+}
+
+
+@dataclass(frozen=True)
+class Span:
+    """A value and its interval, in the units of the table or in percent of a strip's width."""
+
+    lo: float
+    value: float
+    hi: float
+    beyond: int = 0
+    """1 or -1 where the value lies right or left of the strip."""
+
+
+def score_panel(board: Board, index: int) -> str:
+    """Column `index` of the board: every value with its interval, real held-out shapes as a band, and the target.
+
+    The axis spans the models and real shapes; what lies far outside (uniform noise usually does) is an arrow at
+    the edge, with its value.
+    """
+    column = board.columns[index]
+    lines = [line for line in board.lines if displayed(line, index, column)]
+    height = 0.62 + 0.27 * len(lines)
+    with _style():
+        figure = Figure(figsize=(4.6, height))
+        axes = figure.add_axes((0.33, 0.44 / height, 0.64, 1 - 0.48 / height))
+        axes.set_xlim(*_limits(board, index))
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        _draw_yardsticks(axes, board, index)
+        for place, line in enumerate(lines):
+            _draw_value(axes, line, index, column, place)
+        axes.set_yticks(range(len(lines)), [_shortened(line.title) for line in lines])
+        axes.tick_params(axis="y", length=0)
+        for label, line in zip(axes.get_yticklabels(), lines, strict=True):
+            label.set_color(_MUTED if line.is_control else _INK)
+        axes.set_xlabel(f"{column.display_unit}   {column.goal_in_words}".strip())
+        return _svg(figure, f"score{index}-")
+
+
+def loss_panel(line: Line, index: int) -> str:
+    """Training loss of a model over its steps, on a logarithmic axis where it is positive."""
+    curve = line.rows[0].loss_curve
+    with _style():
+        figure = Figure(figsize=(4.6, 2.0))
+        axes = figure.add_axes((0.13, 0.22, 0.84, 0.74))
+        axes.plot([step for step, _ in curve], [loss for _, loss in curve], color=_ACCENT, linewidth=1.3)
+        if all(loss > 0 for _, loss in curve):
+            axes.set_yscale("log")
+        axes.grid(True, color=_LINE, linewidth=0.6)
+        axes.margins(x=0.02)
+        axes.set_xlabel("training step")
+        return _svg(figure, f"loss{index}-")
+
+
+def displayed(line: Line, index: int, column: Column) -> Span | None:
+    """Value and interval of a line in column `index`, in the units of the table."""
+    cell = line.cells[index]
+    if cell is None or cell.score.value is None:
+        return None
+    value = cell.score.value
+    lo, hi = cell.score.interval or (value, value)
+    return Span(lo * column.scale, value * column.scale, hi * column.scale)
+
+
+def strip(board: Board, index: int, line: Line) -> Span | None:
+    """Where a line lies in column `index`, in percent of the width that models and real shapes span."""
+    span = displayed(line, index, board.columns[index])
+    if span is None:
+        return None
+    low, high = _limits(board, index)
+    lo, value, hi = (
+        round(min(100.0, max(0.0, 100 * (end - low) / (high - low))), 2) for end in (span.lo, span.value, span.hi)
+    )
+    return Span(lo, value, hi, beyond=(span.value > high) - (span.value < low))
+
+
+def yardstick(board: Board, index: int) -> Span | None:
+    """`strip` of the held-out control, or None where the run has none."""
+    return next((strip(board, index, line) for line in board.controls if line.method == HELD_OUT), None)
+
+
+def _limits(board: Board, index: int) -> tuple[float, float]:
+    """The span of models and real shapes in column `index`, with a margin."""
+    column = board.columns[index]
+    ends = _ends([*board.models, *(line for line in board.controls if line.method == HELD_OUT)], index, column)
+    ends = ends or _ends(board.controls, index, column) or [0.0]
+    if not isinstance(column.target, str):
+        ends.append(column.target * column.scale)
+    low, high = min(ends), max(ends)
+    margin = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def _ends(lines: Sequence[Line], index: int, column: Column) -> list[float]:
+    spans = [span for line in lines if (span := displayed(line, index, column))]
+    return [end for span in spans for end in (span.lo, span.value, span.hi)]
+
+
+def _draw_yardsticks(axes: Axes, board: Board, index: int) -> None:
+    column = board.columns[index]
+    for line in board.controls:
+        span = displayed(line, index, column)
+        if line.method == HELD_OUT and span:
+            axes.axvspan(span.lo, span.hi, color=_LINE, alpha=0.6, linewidth=0)
+    if not isinstance(column.target, str):
+        axes.axvline(column.target * column.scale, color=_MUTED, linewidth=1, linestyle=(0, (3, 3)))
+
+
+def _draw_value(axes: Axes, line: Line, index: int, column: Column, place: int) -> None:
+    cell, span = line.cells[index], displayed(line, index, column)
+    if cell is None or span is None:
+        return
+    color = _MUTED if line.is_control else _ACCENT
+    low, high = axes.get_xlim()
+    if not low <= span.value <= high:
+        number = rounded(cell.score, column.scale).value
+        right = span.value > high
+        text = f"{number} ▸" if right else f"◂ {number}"
+        axes.text(high if right else low, place, text, ha="right" if right else "left", va="center", color=color)
+        return
+    axes.plot([span.lo, span.hi], [place, place], color=color, linewidth=2, solid_capstyle="round")
+    face = color if cell.is_best or line.is_control else _SURFACE
+    axes.plot([span.value], [place], marker="o", markersize=6, markeredgewidth=1.6, color=color, markerfacecolor=face)
+
+
+def _shortened(title: str) -> str:
+    return title if len(title) <= 19 else f"{title[:18]}…"
+
+
+def _style() -> AbstractContextManager[None]:
+    return matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "hdbench",
+            "font.family": ["sans-serif"],
+            "font.size": 8.5,
+            "text.parse_math": False,  # a title is text, whatever dollar signs it holds
+            "text.color": _INK,
+            "axes.edgecolor": _LINE,
+            "axes.labelcolor": _MUTED,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.spines.left": False,
+            "xtick.color": _LINE,
+            "xtick.labelcolor": _MUTED,
+            "ytick.color": _LINE,
+            "ytick.labelcolor": _MUTED,
+        }
+    )
+
+
+def _svg(figure: Figure, prefix: str) -> str:
+    """The figure as an `<svg>` element whose ids start with `prefix`, so that many can stand in one page."""
+    stream = StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<(metadata|style).*?</\1>", "", text, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
+    text = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", text, count=2)
+    for stand_in, color in _PAGE_COLORS.items():
+        text = text.replace(stand_in, color)
+    return text

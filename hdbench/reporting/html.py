@@ -1,0 +1,154 @@
+"""The report as one HTML page that needs nothing but itself: no network, no other file, no trust in its data.
+
+Everything that comes from results.json is escaped, and the page's content security policy lets only the scripts
+that hdbench put there run, and nothing load from elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hdbench.reporting import facts
+from hdbench.reporting.figures import loss_panel, score_panel, strip, yardstick
+from hdbench.reporting.pictures import Gallery, Near, Pictures
+from hdbench.reporting.rounding import rounded
+from hdbench.reporting.summary import Nearness, verdicts
+from hdbench.reporting.tables import Board, Line
+from hdbench.reporting.viewer import packed, script_hashes, viewer_page
+from hdbench.results import Results
+
+
+def render_html(results: Results, board: Board, pictures: Pictures) -> str:
+    """The page for `results`, arranged as `board`, with the shapes drawn in `pictures`."""
+    loader = PackageLoader("hdbench.reporting")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.globals |= {"rounded": rounded, "strip": strip, "yardstick": yardstick}
+    environment.globals |= {"tooltip": facts.tooltip, "counts": facts.counts}
+    style, script, tweaks = (
+        loader.get_source(environment, name)[0] for name in ("report.css", "report.js", "viewer.js")
+    )
+    main, others = _tables(board)
+    viewer = viewer_page(tweaks)
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        title=facts.title(results),
+        facts=facts.subtitle(results),
+        policy=_policy(f"{viewer}<script>{script}</script>"),
+        style=Markup(style),
+        script=Markup(script),
+        viewer=packed(viewer),
+        verdicts=verdicts(main),
+        main=main,
+        caption=facts.caption(main),
+        others=others,
+        portraits=pictures.portraits,
+        galleries=[_gallery(gallery) for gallery in pictures.galleries],
+        near=[_near_group(entry, rows, facts.distance_scale(results)) for entry, rows in pictures.near],
+        near_unit=f" (×{facts.distance_scale(results):g})" if facts.distance_scale(results) != 1 else "",
+        panels=[_score_panel(main, index) for index in range(len(main.columns))],
+        losses=_loss_panels(board.models),
+        machine=facts.machine(results),
+        costs=_costs(board.lines),
+        making=facts.making(results),
+        appendices=facts.appendices(results),
+    )
+
+
+def _policy(scripts: str) -> str:
+    """Only these very scripts, inline styles, and pictures and models that stand in the page itself."""
+    allowed = " ".join(script_hashes(scripts))
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "connect-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _tables(board: Board) -> tuple[Board, list[dict[str, Any]]]:
+    """The headline scores of the first protocol, and the other tables with what they are."""
+    parts = [
+        (f"Under protocol {protocol}" if headline else f"Halves of the scores, protocol {protocol}", part)
+        for protocol in board.protocols
+        for headline in (True, False)
+        if (part := board.only(protocol=protocol, headline=headline)).columns
+    ]
+    if not parts:
+        return board, []
+    return parts[0][1], [{"summary": what, "board": part, "caption": facts.caption(part)} for what, part in parts[1:]]
+
+
+def _gallery(gallery: Gallery) -> dict[str, Any]:
+    line = gallery.line
+    return {
+        "title": gallery.title,
+        "note": f"first {len(gallery.tiles)} of {facts.counts(line)}" if line else f"first {len(gallery.tiles)}",
+        "invalid": line.invalid if line else 0,
+        "tiles": gallery.tiles,
+    }
+
+
+def _near_group(entry: Nearness, rows: Sequence[Near], scale: float) -> dict[str, Any]:
+    return {
+        "title": entry.line.title,
+        "typical": f"{entry.typical * scale:.3g}",
+        "total": len(entry.entries),
+        "copies": len(entry.copies),
+        "entries": [
+            {
+                "sample": row.sample,
+                "name": row.sample.name,
+                "caption": f"{row.sample.name}{' (as near as a copy)' if row.sample.name in entry.copies else ''}",
+                "others": [
+                    {"tile": tile, "name": tile.name, "caption": f"{distance * scale:.3g} · {tile.name}"}
+                    for tile, distance in row.training
+                ],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _score_panel(board: Board, index: int) -> dict[str, Any]:
+    column = board.columns[index]
+    return {
+        "title": f"{column.label} {column.goal}",
+        "meaning": column.meaning,
+        "label": f"{column.label}, {facts.spoken(board, index)}",
+        "svg": Markup(score_panel(board, index)),
+    }
+
+
+def _loss_panels(models: Sequence[Line]) -> list[dict[str, Any]]:
+    panels = []
+    for index, line in enumerate(models):
+        if curve := line.rows[0].loss_curve:
+            label = f"{line.title}: training loss from {curve[0][1]:.3g} to {curve[-1][1]:.3g} in {curve[-1][0]} steps"
+            panels.append({"title": line.title, "label": label, "svg": Markup(loss_panel(line, index))})
+    return panels
+
+
+def _costs(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Training time, time per sample and memory of each line as meters."""
+    costs = [line.rows[0].cost for line in lines]
+    meters = zip(
+        _meters([cost.fit_s for cost in costs], facts.duration),
+        _meters([cost.sample_s_per_shape for cost in costs], facts.duration),
+        _meters([cost.peak_memory_bytes for cost in costs], facts.memory),
+        strict=True,
+    )
+    return [
+        {"title": line.title, "device": cost.device, "meters": row}
+        for line, cost, row in zip(lines, costs, meters, strict=True)
+    ]
+
+
+Amount = TypeVar("Amount", int, float)
+
+
+def _meters(values: Sequence[Amount | None], text: Callable[[Amount | None], str]) -> list[dict[str, Any]]:
+    """Each value as text, with its width in percent of a table cell."""
+    largest = max((value for value in values if value), default=None)
+    return [
+        {"text": text(value), "share": round(60 * value / largest, 1) if value and largest else 0} for value in values
+    ]

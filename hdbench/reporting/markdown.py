@@ -1,0 +1,193 @@
+"""The report as text: Markdown for repositories and pull requests, LaTeX for papers."""
+
+from collections.abc import Sequence
+
+from hdbench.reporting import facts
+from hdbench.reporting.rounding import rounded
+from hdbench.reporting.summary import Verdict, nearness, verdicts
+from hdbench.reporting.tables import Board, Cell, Column, Line
+from hdbench.results import Results
+
+_MARKDOWN_SPECIAL = str.maketrans(
+    {
+        **{letter: f"\\{letter}" for letter in "\\`*_[]|#~$"},
+        "<": "&lt;",
+        ">": "&gt;",
+        "&": "&amp;",
+        "\n": " ",
+        "\r": " ",
+    }
+)
+_LATEX_SPECIAL = str.maketrans(
+    {
+        **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "−": "$-$",
+        "–": "--",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "\n": " ",
+        "\r": " ",
+    }
+)
+
+
+def render_markdown(results: Results, board: Board) -> str:
+    """The report's tables and facts as GitHub-flavoured Markdown."""
+    scale = facts.distance_scale(results)
+    parts = [f"# {_plain(facts.title(results))}: generated shapes against real ones", _plain(facts.subtitle(results))]
+    for protocol in board.protocols:
+        main, halves = (board.only(protocol=protocol, headline=headline) for headline in (True, False))
+        parts += [f"## Scores, protocol {_plain(protocol)}", _verdict_list(verdicts(main)), _score_table(main)]
+        parts += [facts.caption(main).replace("; hover or focus a value for how it was made", "")]
+        if halves.columns:
+            parts += ["### Halves of the scores", _score_table(halves)]
+    near = [
+        [
+            _plain(entry.line.title),
+            f"{entry.typical * scale:.3g}",
+            "–" if entry.line.is_control else f"{len(entry.copies)} of {len(entry.entries)}",
+        ]
+        for entry in nearness(results, board)
+    ]
+    if near:
+        unit = f" (×{scale:g})" if scale != 1 else ""
+        parts += [
+            "## Nearest training shapes",
+            _table(["", f"median Chamfer distance{unit}", "as near as copies"], near),
+        ]
+    parts += ["## Cost", f"On {_plain(facts.machine(results))}.", _cost_table(board)]
+    parts += ["## How it was made", _code(results.provenance.command)]
+    parts += [_table(["", ""], [[_plain(name), _plain(value)] for name, value in facts.making(results)])]
+    for name, text in facts.appendices(results):
+        parts += [f"### {_plain(name)}", _code(text)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_latex(results: Results, board: Board) -> str:
+    """The headline scores as a booktabs table, ready to paste; best values bold, ties underlined."""
+    blocks = [
+        _latex_table(results, part)
+        for protocol in board.protocols
+        if (part := board.only(protocol=protocol, headline=True)).columns
+    ]
+    return "% Needs \\usepackage{booktabs}.\n" + "\n".join(blocks)
+
+
+def _verdict_list(found: Sequence[Verdict]) -> str:
+    lines = []
+    for verdict in found:
+        claim = f" ({verdict.claim})" if verdict.claim else ""
+        real = f"; real shapes {verdict.real}" if verdict.real else ""
+        standing = f" ({verdict.standing})" if verdict.standing else ""
+        unit = f" {verdict.column.display_unit}" if verdict.column.display_unit else ""
+        lines.append(
+            f"- **{verdict.column.label}** ({verdict.column.goal_in_words}): "
+            f"{_plain(verdict.heading)}{claim}, {verdict.value}{unit}{real}{standing}"
+        )
+    return "\n".join(lines)
+
+
+def _score_table(board: Board) -> str:
+    head = ["Model", "Samples", *(f"{column.label} {column.display_unit} {column.goal}" for column in board.columns)]
+    rows = [
+        [
+            f"*{_plain(line.title)}*" if line.is_control else _plain(line.title),
+            facts.counts(line),
+            *(_markdown_cell(cell, column, board) for cell, column in zip(line.cells, board.columns, strict=True)),
+        ]
+        for line in board.lines
+    ]
+    return _table(head, rows)
+
+
+def _markdown_cell(cell: Cell | None, column: Column, board: Board) -> str:
+    if cell is None:
+        return "–"
+    text = f"{rounded(cell.score, column.scale)}{' †' if cell.is_foreign else ''}"
+    if not cell.is_best or len(board.models) < 2:
+        return text
+    return f"**{text}**{' (tie)' if cell.is_tied else ''}"
+
+
+def _cost_table(board: Board) -> str:
+    rows = []
+    for line in board.lines:
+        cost = line.rows[0].cost
+        rows.append(
+            [
+                _plain(line.title),
+                facts.duration(cost.fit_s),
+                facts.duration(cost.sample_s_per_shape),
+                facts.memory(cost.peak_memory_bytes),
+                _plain(cost.device),
+            ]
+        )
+    return _table(["Model", "Training", "One sample", "Peak memory", "Device"], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """`text` such that Markdown shows it as it is and no HTML comes of it."""
+    return text.translate(_MARKDOWN_SPECIAL)
+
+
+def _code(text: str) -> str:
+    """`text` as an indented code block, which nothing in it can end."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _latex_table(results: Results, board: Board) -> str:
+    head = " & ".join(["Model", *(_latex(f"{column.label}").strip() + _latex_goal(column) for column in board.columns)])
+    lines = [
+        f"% {results.dataset.category}, {results.dataset.name}, protocol {board.protocols[0]}".replace("\n", " "),
+        rf"\begin{{tabular}}{{l{'c' * len(board.columns)}}}",
+        r"\toprule",
+        rf"{head} \\",
+        r"\midrule",
+        *(_latex_row(line, board) for line in board.models),
+        *([r"\midrule"] if board.models and board.controls else []),
+        *(_latex_row(line, board) for line in board.controls),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_goal(column: Column) -> str:
+    unit = {"%": r" \%", "": ""}.get(column.display_unit) or (
+        rf" $\times 10^{{{len(f'{column.scale:.0f}') - 1}}}$" if column.scale > 1 else ""
+    )
+    if isinstance(column.target, str):
+        return unit + (r" $\downarrow$" if column.target == "lower" else r" $\uparrow$")
+    return rf"{unit} $\to {column.target * column.scale:g}$"
+
+
+def _latex_row(line: Line, board: Board) -> str:
+    cells = [_latex_cell(cell, column, board) for cell, column in zip(line.cells, board.columns, strict=True)]
+    title = _latex(line.title)
+    return " & ".join([rf"\textit{{{title}}}" if line.is_control else title, *cells]) + r" \\"
+
+
+def _latex_cell(cell: Cell | None, column: Column, board: Board) -> str:
+    if cell is None or cell.score.value is None:
+        return "--"
+    shown = rounded(cell.score, column.scale)
+    value = shown.value
+    if cell.is_best and len(board.models) > 1:
+        value = rf"\mathbf{{{value}}}" if not cell.is_tied else rf"\underline{{{value}}}"
+    if not shown.plus:
+        return f"${value}$"
+    if shown.is_symmetric:
+        return rf"${value} \pm {shown.plus}$"
+    return rf"${value}^{{+{shown.plus}}}_{{-{shown.minus}}}$"
+
+
+def _latex(text: str) -> str:
+    return text.translate(_LATEX_SPECIAL)

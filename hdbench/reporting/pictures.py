@@ -1,0 +1,154 @@
+"""The shapes of a run as small pictures, some of them with a model to turn in the browser."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hdbench.geometry.rendering import GENERATED, REAL, Color, encode_webp, render
+from hdbench.progress import Progress
+from hdbench.reporting.summary import Nearness, nearness
+from hdbench.reporting.tables import Board, Line
+from hdbench.reporting.viewer import to_glb
+from hdbench.results import Neighbours, Results, Row
+from hdbench.shapes import Sequence, ShapeSet
+
+SIZE = 192
+"""Pixels along each side: sharp on a fine screen at half that width."""
+TILES, CONTROL_TILES = 20, 10
+"""Shapes shown of a model or the reference, and of a control."""
+MODELS, CONTROL_MODELS = 8, 2
+"""How many of them can be turned."""
+NEAR, CONTROL_NEAR = 4, 2
+"""Samples shown with their nearest training shapes."""
+GENERATED_CONTROLS = ("noise",)
+"""Controls whose samples are no real shapes."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One shape on the page."""
+
+    name: str
+    picture: str = ""
+    """data: URL; empty for an invalid shape, and for one the run's folder does not hold."""
+    model: str = ""
+    """glTF in base64; empty where the shape is only a picture."""
+    reason: str = ""
+    """Why the shape is invalid; empty when it is not."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The first shapes of one set."""
+
+    title: str
+    line: Line | None
+    """None for the reference shapes."""
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class Near:
+    """A sample, and its nearest training shapes with their distances."""
+
+    sample: Tile
+    training: tuple[tuple[Tile, float], ...]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Everything of a run that is drawn from its shapes."""
+
+    portraits: dict[str, str]
+    """One picture per method, by its name."""
+    galleries: tuple[Gallery, ...]
+    near: tuple[tuple[Nearness, tuple[Near, ...]], ...]
+
+
+def draw_pictures(run: Path, results: Results, board: Board, *, progress: Progress) -> Pictures:
+    """Draw the shapes that the report of `run` shows. Sets of shapes that the folder no longer holds are left out."""
+    near = nearness(results, board)
+    total = sum(CONTROL_TILES if line.is_control else TILES for line in board.lines) + TILES
+    total += sum(3 * (CONTROL_NEAR if entry.line.is_control else NEAR) for entry in near)
+    with progress.task("Drawing shapes", total) as task:
+        albums = {line.rows[0].model: _sample_album(run, line.rows[0], task.advance) for line in board.lines}
+        reference = _Album(run / "reference", REAL, task.advance)
+        train = _Album(run / "train", REAL, task.advance)
+        galleries = [Gallery("Reference: real shapes of the test split", None, reference.first(TILES, models=MODELS))]
+        for line in board.lines:
+            tiles, models = (CONTROL_TILES, CONTROL_MODELS) if line.is_control else (TILES, MODELS)
+            galleries.append(Gallery(line.title, line, albums[line.rows[0].model].first(tiles, models=models)))
+        shown = []
+        for entry in near:
+            album = albums[entry.line.rows[0].model]
+            chosen = entry.entries[: CONTROL_NEAR if entry.line.is_control else NEAR]
+            shown.append((entry, tuple(_near(album, train, neighbours) for neighbours in chosen)))
+    return Pictures(
+        portraits={
+            gallery.line.method: next((tile.picture for tile in gallery.tiles if tile.picture), "")
+            for gallery in galleries
+            if gallery.line
+        },
+        galleries=tuple(gallery for gallery in galleries if gallery.tiles),
+        near=tuple(shown),
+    )
+
+
+@dataclass
+class _Album:
+    """Draws each shape of one set at most once."""
+
+    folder: Path
+    color: Color
+    advance: Callable[[], None]
+    shapes: ShapeSet | None = field(init=False)
+    drawn: dict[int, Tile] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.shapes = ShapeSet.open(self.folder) if (self.folder / "points.npz").is_file() else None
+
+    def first(self, count: int, *, models: int) -> tuple[Tile, ...]:
+        """The first `count` shapes, valid or not; the first `models` valid ones can be turned."""
+        if self.shapes is None:
+            return ()
+        turned = [index for index in range(len(self.shapes)) if self.shapes.valid[index]][:models]
+        return tuple(
+            self._tile(self.shapes, index, with_model=index in turned) for index in range(min(count, len(self.shapes)))
+        )
+
+    def named(self, name: str) -> Tile:
+        """The shape called `name`, without a model."""
+        if self.shapes is None or name not in self.shapes.ids:
+            return Tile(name)
+        return self._tile(self.shapes, self.shapes.ids.index(name), with_model=False)
+
+    def _tile(self, shapes: ShapeSet, index: int, *, with_model: bool) -> Tile:
+        if index not in self.drawn:
+            self.drawn[index] = self._draw(shapes, index, with_model=with_model)
+            self.advance()
+        return self.drawn[index]
+
+    def _draw(self, shapes: ShapeSet, index: int, *, with_model: bool) -> Tile:
+        name = shapes.ids[index]
+        if not shapes.valid[index]:
+            return Tile(name, reason=shapes.invalid.get(name, "invalid"))
+        shape = shapes.shape(index)
+        middle = len(shape.frames) // 2 if isinstance(shape, Sequence) else 0
+        webp = encode_webp(render(shape, size=SIZE, color=self.color, frame=middle))
+        model = base64.b64encode(to_glb(shape, color=self.color)).decode() if with_model else ""
+        return Tile(name, f"data:image/webp;base64,{base64.b64encode(webp).decode()}", model)
+
+
+def _sample_album(run: Path, row: Row, advance: Callable[[], None]) -> _Album:
+    """The samples of `row`. Its method's name comes from a file, so only a plain name is followed."""
+    is_plain = Path(row.method).name == row.method
+    folder = run / "samples" / (row.method if is_plain else "")
+    seeded = folder / f"seed-{row.seed}"
+    is_real = row.source == "control" and row.method not in GENERATED_CONTROLS
+    return _Album(seeded if seeded.is_dir() else folder, REAL if is_real else GENERATED, advance)
+
+
+def _near(samples: _Album, train: _Album, neighbours: Neighbours) -> Near:
+    pairs = zip(neighbours.training, neighbours.distances, strict=False)
+    return Near(samples.named(neighbours.sample), tuple((train.named(name), distance) for name, distance in pairs))

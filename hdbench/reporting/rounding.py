@@ -1,0 +1,56 @@
+"""Numbers as people read them: scaled as the field prints them, rounded by how sure they are."""
+
+import math
+from dataclasses import dataclass
+
+from hdbench.metrics.protocols import PROTOCOLS
+from hdbench.results import Score
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A value as shown, rounded so that its interval keeps one digit, or two where the first is a 1."""
+
+    value: str
+    plus: str = ""
+    minus: str = ""
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether one ± says it all."""
+        return self.plus == self.minus
+
+    def __str__(self) -> str:
+        if not self.plus:
+            return self.value
+        return f"{self.value} ± {self.plus}" if self.is_symmetric else f"{self.value} +{self.plus} −{self.minus}"
+
+
+def rounded(score: Score, scale: float) -> Rounded:
+    """`score` times `scale` as text; a dash where there is no value."""
+    if score.value is None:
+        return Rounded("–")
+    value = score.value * scale
+    if score.interval is None:
+        return Rounded(f"{value:.3g}")
+    plus, minus = score.interval[1] * scale - value, value - score.interval[0] * scale
+    width = (plus + minus) / 2
+    digits = _decimals(width) if width > 0 else max(0, 2 - math.floor(math.log10(abs(value) or 1)))
+    if abs(plus - minus) <= 0.25 * width:  # a difference nobody acts on
+        plus = minus = width
+    return Rounded(
+        *(f"{max(0.0, number) if index else number:.{digits}f}" for index, number in enumerate((value, plus, minus)))
+    )
+
+
+def _decimals(width: float) -> int:
+    exponent = math.floor(math.log10(width))
+    leading = width / 10**exponent
+    return max(0, -exponent + (1 if leading < 1.95 else 0))
+
+
+def display_scale(protocol: str, metric: str, unit: str) -> float:
+    """What values of `metric` are multiplied by in tables: percent, or the power of ten of the protocol's paper."""
+    if unit == "fraction":
+        return 100.0
+    return PROTOCOLS[protocol].scale(metric) if protocol in PROTOCOLS else 1.0

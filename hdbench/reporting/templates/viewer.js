@@ -1,0 +1,60 @@
+"use strict";
+// Runs after trimesh's viewer, whose scene, camera, controls and renderer are globals: the page's colours, softer
+// light, points of a sensible size, smooth surfaces, arrow keys, and a slow turn until someone takes hold.
+(function studio() {
+  if (!window.controls) return setTimeout(studio, 20);
+  const page = parent.getComputedStyle(parent.document.documentElement);
+  scene.background = new THREE.Color(page.getPropertyValue("--surface").trim());
+  scene.add(new THREE.HemisphereLight(0xffffff, 0x606870, 0.75));
+  tracklight.intensity = 0.7;
+  scene.traverse((item) => {
+    if (item.isMesh) {
+      item.geometry.computeVertexNormals();
+      item.material.flatShading = false;
+      item.material.needsUpdate = true;
+    }
+    if (item.isPoints) {
+      item.material = new THREE.PointsMaterial({ color: item.material.color, size: 0.028 });
+      shadeByDepth(item.material);
+    }
+  });
+  controls.staticMoving = false;
+  controls.noPan = true;
+
+  let turning = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const hold = () => (turning = false);
+  renderer.domElement.addEventListener("pointerdown", hold);
+  renderer.domElement.addEventListener("wheel", hold);
+  const axis = new THREE.Vector3(0, 1, 0);
+  const turn = (angle, around) => camera.position.sub(controls.target).applyAxisAngle(around, angle).add(controls.target);
+  addEventListener("keydown", (event) => {
+    const sideways = new THREE.Vector3(1, 0, 0).applyQuaternion(camera.quaternion);
+    const moves = { ArrowLeft: [-0.1, axis], ArrowRight: [0.1, axis], ArrowUp: [-0.1, sideways], ArrowDown: [0.1, sideways] };
+    if (event.key === "Escape") parent.document.querySelector("dialog").close();
+    if (!(event.key in moves)) return;
+    hold();
+    turn(...moves[event.key]);
+    event.preventDefault();
+  });
+  (function frame() {
+    requestAnimationFrame(frame);
+    if (turning) turn(0.006, axis);
+    controls.update();
+    render();
+  })();
+  parent.document.documentElement.dataset.viewer = "ready";
+
+  // Far points darker, near ones round: a cloud of one colour is a flat stain.
+  function shadeByDepth(material) {
+    material.onBeforeCompile = (shader) => {
+      shader.fragmentShader = shader.fragmentShader.replace(
+        "#include <color_fragment>",
+        `#include <color_fragment>
+        vec2 offset = gl_PointCoord - 0.5;
+        if (dot(offset, offset) > 0.25) discard;
+        float depth = clamp((1.0 / gl_FragCoord.w - 2.4) / 2.0, 0.0, 1.0);
+        diffuseColor.rgb *= (1.15 - 0.65 * depth) * (1.1 - 1.4 * dot(offset, offset));`,
+      );
+    };
+  }
+})();
