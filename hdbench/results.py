@@ -76,7 +76,7 @@ class Provenance(Record):
 class Scores(Record):
     """What `hdbench evaluate` writes."""
 
-    schema_: Literal["hdbench/scores/1"] = Field("hdbench/scores/1", alias="schema")
+    schema_: Literal["hdbench/scores/1"] = Field(default="hdbench/scores/1", alias="schema")
     samples: SetInfo
     reference: SetInfo
     train: SetInfo | None = None
@@ -141,7 +141,7 @@ class DatasetInfo(Record):
 class Results(Record):
     """What `hdbench run` writes."""
 
-    schema_: Literal["hdbench/results/1"] = Field("hdbench/results/1", alias="schema")
+    schema_: Literal["hdbench/results/1"] = Field(default="hdbench/results/1", alias="schema")
     run: dict[str, Any]
     """The plan: category, dataset, methods, protocol, preset, count, seeds."""
     dataset: DatasetInfo

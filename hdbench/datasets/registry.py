@@ -21,6 +21,16 @@ def dataset_names() -> list[str]:
     return sorted(_DATASETS)
 
 
+def describe_datasets() -> list[tuple[str, str, str]]:
+    """(name, categories, what it is) of each dataset, and of what else `open_dataset` takes."""
+    from hdbench.datasets.procedural.dataset import CATEGORIES
+
+    return [
+        ("procedural", ", ".join(CATEGORIES), "parametric solids, watertight, unlimited in number; needs no download"),
+        ("PATH", "any", "a folder, or an .npz, of your own meshes or point clouds"),
+    ]
+
+
 def open_dataset(
     name_or_path: str,
     category: str,

@@ -123,6 +123,31 @@ def score_points(
     return scores, Statistics(arrays)
 
 
+def unscored(protocol: Protocol, reason: str, *, data: str = "", reference: int, samples: int) -> list[Score]:
+    """The metrics of `protocol` without values, for a sample set of which nothing can be scored."""
+    return [
+        Score(
+            protocol=protocol.name,
+            metric=metric.name,
+            value=None,
+            target=metric.target,
+            unit=metric.unit,
+            signature=signature(
+                metric.name,
+                protocol,
+                distance=protocol.distances.get(family.name, family.name),
+                points=protocol.point_count,
+                reference=reference,
+                samples=samples,
+                data=data,
+            ),
+            reason=reason,
+        )
+        for family, wanted in _choose(protocol, None)
+        for metric in wanted
+    ]
+
+
 def metric_named(name: str) -> Metric:
     """The metric called `name`; raises HdbenchError with the nearest known name."""
     known = {metric.name: metric for family in FAMILIES for metric in family.metrics}

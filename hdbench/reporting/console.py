@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hdbench.reporting import facts
-from hdbench.reporting.tables import Board, Cell, Column, board, display_scale, rounded
+from hdbench.reporting.rounding import display_scale, rounded
+from hdbench.reporting.tables import Board, Cell, Column, board
 from hdbench.results import Results, Score
 
 

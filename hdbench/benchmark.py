@@ -1,0 +1,244 @@
+"""One run, top to bottom: data -> model -> samples -> scores -> report.
+
+Each stage leaves its artefact in the store, so the same command again does only what is missing and a killed run
+goes on where it stopped. The run's folder is a copy that stands on its own: `hdbench report` needs nothing else.
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hdbench import stages
+from hdbench.datasets.base import SPLITS, Dataset, Limited
+from hdbench.datasets.registry import open_dataset
+from hdbench.errors import HdbenchError
+from hdbench.evaluation import PointSet
+from hdbench.execution import cpu_count
+from hdbench.method import Method, get_method, methods
+from hdbench.metrics.protocols import get_protocol
+from hdbench.progress import Progress
+from hdbench.provenance import provenance
+from hdbench.recipe import load_recipe
+from hdbench.results import DatasetInfo, Results, Row, to_json
+from hdbench.shapes import ShapeSet
+from hdbench.stages import Entrant, Workshop
+from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, lock, remove_leftovers, write_atomic
+
+REPORT_VERSION = 1
+PROCEDURAL_COUNT = 64
+"""Samples and references on procedural data, where there is no natural number."""
+NEIGHBOUR_SAMPLES = 6
+"""Samples per method whose nearest training shapes are shown."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is asked to do; together with the code it determines every number."""
+
+    category: str
+    dataset: str = "procedural"
+    methods: tuple[str, ...] = ()
+    """Empty: all that support the dataset."""
+    preset: str = "default"
+    protocol: str = "hyperdiffusion"
+    count: int | None = None
+    """Samples per method; None: as many as the reference, 64 on procedural data."""
+    limit: int | None = None
+    """At most so many shapes of each split, for a quick try."""
+    seed: int = 0
+    seeds: int = 1
+    """Sample sets per method, from seeds `seed`, `seed` + 1, …"""
+    device: str = "cpu"
+    strict: bool = False
+
+    @property
+    def folder_name(self) -> str:
+        """`<category>-<hash of the plan>`: the same command finds its own folder again."""
+        return f"{self.category}-{digest(asdict(self))[:10]}"
+
+    @property
+    def sample_seeds(self) -> range:
+        """The seeds that samples are drawn with."""
+        return range(self.seed, self.seed + self.seeds)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    reference: ShapeSet
+    train: ShapeSet
+    count: int
+
+
+class Run:
+    """A plan being carried out with one store into one folder."""
+
+    def __init__(self, plan: Plan, *, store: Store, folder: Path, progress: Progress) -> None:
+        self.plan, self.folder, self.progress = plan, folder, progress
+        self.workshop = Workshop(store, progress, plan.device, cpu_count())
+        self.protocol = get_protocol(plan.protocol)
+        opened = open_dataset(plan.dataset, plan.category, strict=plan.strict, store=store, progress=progress)
+        self.dataset = Limited(opened, plan.limit) if plan.limit else opened
+        self.entrants = _choose_entrants(plan, self.dataset)
+
+    def outline(self) -> str:
+        """What the run will do, how long that takes from nothing and how much disk it needs."""
+        count = self._count() * self.plan.seeds
+        seconds = 30.0 + sum(e.method.estimate_seconds(self.dataset, e.recipe, count) for e in self.entrants)
+        megabytes = 100 + round(1.5 * count * len(self.entrants))
+        names = ", ".join(entrant.name for entrant in self.entrants)
+        skipped = f", {len(self.dataset.skipped)} files skipped" if self.dataset.skipped else ""
+        return (
+            f"{self.plan.category} from {self.dataset.name}{skipped}: {names}; {count} samples each, protocol "
+            f"{self.protocol.name}. From nothing this takes about {max(1, round(seconds / 60))} min on two cores "
+            f"and {megabytes} MB of disk; what the store has is not made again."
+        )
+
+    def execute(self) -> Results:
+        """Carry the plan out and write the run's folder; returns what stands in its results.json."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with lock(self.folder / ".lock"):
+                remove_leftovers(self.folder)
+                results = self._fill()
+                self._report()
+                return results
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise HdbenchError(
+                f"The run's folder {self.folder} cannot be written ({error.strerror}); choose another with --out."
+            ) from error
+
+    def _fill(self) -> Results:
+        prepared = self._prepare()
+        rows = [row for entrant in self.entrants for row in self._enter(entrant, prepared)]
+        named = {name for row in rows for entry in row.neighbours for name in entry.training}
+        shown = stages.prepare(self.workshop, self.dataset, tuple(sorted(named)), keep_meshes=True, title="neighbours")
+        copy_tree(prepared.reference.folder, self.folder / "reference")
+        copy_tree(shown.folder, self.folder / "train")
+        results = Results(
+            run={**asdict(self.plan), "methods": [e.name for e in self.entrants], "count": prepared.count},
+            dataset=self._dataset_info(prepared),
+            rows=rows,
+            provenance=provenance(self.plan.sample_seeds),
+        )
+        write_atomic(self.folder / "results.json", to_json(results))
+        return results
+
+    def _prepare(self) -> _Prepared:
+        names = self.dataset.ids("test")
+        if self.dataset.name == "procedural":
+            names = names[: self._count()]
+        reference = stages.prepare(self.workshop, self.dataset, names, keep_meshes=True, title="reference shapes")
+        names = self.dataset.ids("train")
+        train = stages.prepare(self.workshop, self.dataset, names, keep_meshes=False, title="training shapes")
+        return _Prepared(reference, train, self._count())
+
+    def _count(self) -> int:
+        if self.plan.count is not None:
+            return self.plan.count
+        available = len(self.dataset.ids("test"))
+        return min(PROCEDURAL_COUNT, available) if self.dataset.name == "procedural" else available
+
+    def _enter(self, entrant: Entrant, prepared: _Prepared) -> Iterable[Row]:
+        """The rows of one method: one per seed, all from the same model."""
+        model = stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
+        for seed in self.plan.sample_seeds:
+            place = Path("samples") / entrant.name / (f"seed-{seed}" if self.plan.seeds > 1 else "")
+            samples = stages.draw(self.workshop, entrant, model, count=prepared.count, seed=seed)
+            copy_tree(samples.folder, self.folder / place)
+            yield self._row(entrant, model, samples, prepared, place, seed)
+
+    def _row(
+        self, entrant: Entrant, model: Artefact, samples: Artefact, prepared: _Prepared, place: Path, seed: int
+    ) -> Row:
+        record = stages.FitRecord.of(model)
+        drawn = PointSet.of(ShapeSet.open(samples.folder), place.as_posix())
+        reference = PointSet.of(prepared.reference, "reference")
+        scored = stages.score(
+            self.workshop,
+            drawn,
+            reference if record.reference_ids is None else reference.select(record.reference_ids),
+            PointSet.of(prepared.train, "train"),
+            protocol=self.protocol,
+            data=f"{self.dataset.name}/{self.dataset.category}/test",
+            seed=self.plan.seed,
+            neighbours=NEIGHBOUR_SAMPLES,
+        )
+        scores, neighbours = stages.read_scores(scored)
+        statistics = f"{'-'.join(place.parts[1:])}.statistics.npz"
+        shutil.copyfile(scored.folder / "statistics.npz", self.folder / statistics)
+        return Row(
+            method=entrant.name,
+            title=entrant.method.title,
+            model=model.key.digest,
+            source="control" if entrant.method.is_control else "trained",
+            seed=seed,
+            samples=drawn.info,
+            scores=scores,
+            statistics={statistics: file_digest(self.folder / statistics)},
+            neighbours=neighbours,
+            cost=stages.cost_of(model, samples, self.plan.device),
+            recipe=entrant.recipe.model_dump(mode="json"),
+            loss_curve=record.loss_curve,
+        )
+
+    def _dataset_info(self, prepared: _Prepared) -> DatasetInfo:
+        return DatasetInfo(
+            name=self.dataset.name,
+            category=self.dataset.category,
+            fingerprint=digest(self.dataset.fingerprint()),
+            counts={split: len(self.dataset.ids(split)) for split in SPLITS},
+            skipped=dict(self.dataset.skipped),
+            reference=PointSet.of(prepared.reference, "reference").info,
+            reference_ids=list(prepared.reference.ids),
+        )
+
+    def _report(self) -> None:
+        """Write the report, or copy the one already made of the very same results."""
+        key = Key("report", REPORT_VERSION, {"results": file_digest(self.folder / "results.json")})
+
+        def make(workspace: Path) -> None:
+            from hdbench.reporting.report import write_report
+
+            for path in write_report(self.folder, progress=self.progress):
+                shutil.copyfile(path, workspace / path.name)
+
+        report = self.workshop.store.get_or_make(key, make)
+        if not report.fresh:
+            for path in report.folder.iterdir():
+                if path.name != "artefact.json":
+                    write_atomic(self.folder / path.name, path.read_bytes())
+
+
+def _choose_entrants(plan: Plan, dataset: Dataset) -> tuple[Entrant, ...]:
+    """The methods of the plan with their recipes; without a choice, all that support the dataset."""
+    chosen = {name: get_method(name) for name in plan.methods} or {
+        name: method for name, method in methods().items() if method.supports(dataset) is None
+    }
+    for name, method in chosen.items():
+        if reason := method.supports(dataset):
+            raise HdbenchError(f"Method {name!r} cannot learn {dataset.category} from {dataset.name}: {reason}.")
+    return tuple(
+        Entrant(method, load_recipe(method.recipe_type, _package(method), plan.preset)) for method in chosen.values()
+    )
+
+
+def _package(method: type[Method]) -> str:
+    return method.__module__.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """What `hdbench data prepare` says."""
+
+    counts: dict[str, int]
+    skipped: dict[str, str]
+
+
+def prepare_dataset(name: str, category: str, *, store: Store, strict: bool, progress: Progress) -> PreparedDataset:
+    """Read a dataset and keep what every run needs of it: reference and training shapes as points."""
+    dataset = open_dataset(name, category, strict=strict, store=store, progress=progress)
+    workshop = Workshop(store, progress, "cpu", cpu_count())
+    stages.prepare(workshop, dataset, dataset.ids("test"), keep_meshes=True, title="reference shapes")
+    stages.prepare(workshop, dataset, dataset.ids("train"), keep_meshes=False, title="training shapes")
+    return PreparedDataset({split: len(dataset.ids(split)) for split in SPLITS}, dict(dataset.skipped))

@@ -1,0 +1,304 @@
+"""Every command: parse, call, print. The only place that prints, and where exceptions become exit codes.
+
+Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+"""
+
+import errno
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from hdbench import __version__
+from hdbench.errors import HdbenchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+BAD_INPUT = 2
+
+app = typer.Typer(
+    name="hdbench",
+    help="Train or download, sample, score and compare generative models of 3D and 4D shapes.",
+    epilog="Example: hdbench run --category airplane",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Datasets: list them, or prepare one ahead of a run.", no_args_is_help=True)
+methods_app = typer.Typer(help="Methods: list them, or test that one keeps the contract.", no_args_is_help=True)
+protocols_app = typer.Typer(help="Protocols: exactly how shapes become numbers.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(methods_app, name="methods")
+app.add_typer(protocols_app, name="protocols")
+
+Category = Annotated[str, typer.Option(help="What to generate: airplane, car, chair, or a category of your dataset.")]
+Dataset = Annotated[str, typer.Option(help="A dataset's name, or a folder or .npz of your own shapes.")]
+Protocol = Annotated[str, typer.Option(help="How shapes become numbers; see `hdbench protocols list`.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail on the first file that cannot be read.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Show the version."""
+    if show:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command(epilog="Example: hdbench run --category chair --dataset my_chairs/ --methods hyperdiffusion,noise")
+def run(
+    category: Category,
+    dataset: Dataset = "procedural",
+    methods: Annotated[str, typer.Option(help="Comma-separated; all that support the dataset if not given.")] = "",
+    preset: Annotated[str, typer.Option(help="smoke, default, paper, or a recipe file of your own.")] = "default",
+    protocol: Protocol = "hyperdiffusion",
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Samples per method; as many as references if not given.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="At most so many shapes of each split, for a quick try.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Sample sets per method, from seeds S, S+1, …")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CATEGORY-HASH if not given.")] = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit all methods to a category, sample, score against held-out shapes, and write the report."""
+    from hdbench.benchmark import Plan, Run
+    from hdbench.progress import choose_progress
+    from hdbench.results import to_json
+    from hdbench.store import Store
+
+    plan = Plan(
+        category=category,
+        dataset=dataset,
+        methods=_names(methods),
+        preset=preset,
+        protocol=protocol,
+        count=count,
+        limit=limit,
+        seed=seed,
+        seeds=seeds,
+        device=_device(device),
+        strict=strict,
+    )
+    progress = choose_progress(quiet=quiet)
+    folder = out or Path("runs") / plan.folder_name
+    carried = Run(plan, store=Store(), folder=folder, progress=progress)
+    progress.say(carried.outline())
+    results = carried.execute()
+    if as_json:
+        print(to_json(results), end="")
+        return
+    from hdbench.reporting.console import run_table
+
+    _console().print(run_table(results))
+    print(f"Report: {folder / 'report.html'}")
+
+
+@app.command(
+    epilog="Example: hdbench evaluate my_samples/ --reference test/ --protocol hyperdiffusion --json scores.json"
+)
+def evaluate(
+    samples: Annotated[Path, typer.Argument(help="Generated shapes: a folder, an .npz or an .npy.")],
+    reference: Annotated[Path, typer.Option(help="The real shapes to compare with.")],
+    train: Annotated[Path | None, typer.Option(help="The training shapes, for novelty.")] = None,
+    protocol: Annotated[str, typer.Option(help="One or more, comma-separated.")] = "hyperdiffusion",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of surface points and intervals.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the scores and their statistics here.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score anyone's shapes against reference shapes under any paper's protocol."""
+    from hdbench.evaluation import evaluate as score
+    from hdbench.progress import choose_progress
+    from hdbench.reporting.console import score_table, signature_lines
+
+    evaluation = score(
+        samples, reference, train=train, protocol=_names(protocol), seed=seed, progress=choose_progress(quiet=quiet)
+    )
+    if json_file:
+        evaluation.write(json_file)
+    if not quiet or not json_file:
+        _console().print(score_table(evaluation.scores))
+        print(signature_lines(evaluation.scores))
+
+
+@app.command(epilog="Example: hdbench report runs/airplane-0123456789")
+def report(run: Annotated[Path, typer.Argument(help="A run's folder.")], quiet: Quiet = False) -> None:
+    """Write a run's report again from what its folder holds."""
+    from hdbench.progress import choose_progress
+    from hdbench.reporting.report import write_report
+
+    for path in write_report(run, progress=choose_progress(quiet=quiet)):
+        print(path)
+
+
+@data_app.command("list", epilog="Example: hdbench data list")
+def data_list(as_json: AsJson = False) -> None:
+    """List the datasets and the categories they have."""
+    from hdbench.datasets.registry import describe_datasets
+
+    _print_table(("dataset", "categories", "what it is"), describe_datasets(), as_json=as_json)
+
+
+@data_app.command("prepare", epilog="Example: hdbench data prepare my_chairs/ --category chair")
+def data_prepare(
+    dataset: Annotated[str, typer.Argument(help="A dataset's name, or a folder or .npz of shapes.")],
+    category: Category,
+    strict: Strict = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read a dataset, sample its points into the store, and say what was skipped."""
+    from hdbench.benchmark import prepare_dataset
+    from hdbench.progress import choose_progress
+    from hdbench.store import Store
+
+    prepared = prepare_dataset(dataset, category, store=Store(), strict=strict, progress=choose_progress(quiet=quiet))
+    for split, count in prepared.counts.items():
+        print(f"{split}: {count} shapes")
+    for name, reason in prepared.skipped.items():
+        print(f"skipped {name}: {reason}")
+
+
+@methods_app.command("list", epilog="Example: hdbench methods list --json")
+def methods_list(as_json: AsJson = False) -> None:
+    """List the installed methods, ours and those of plug-ins."""
+    from hdbench.method import methods
+
+    rows = [
+        (name, method.title, "control" if method.is_control else "method", method.output)
+        for name, method in methods().items()
+    ]
+    _print_table(("name", "title", "kind", "makes"), rows, as_json=as_json)
+
+
+@methods_app.command("test", epilog="Example: hdbench methods test hyperdiffusion")
+def methods_test(name: Annotated[str, typer.Argument(help="The method to check.")], quiet: Quiet = False) -> None:
+    """Check that a method keeps the contract: fit, save, load, sample, resume; exit code 1 if it does not."""
+    import tempfile
+
+    from hdbench.conformance import check_method
+    from hdbench.method import get_method
+    from hdbench.progress import choose_progress
+
+    method = get_method(name)
+    with tempfile.TemporaryDirectory() as folder:
+        checks = check_method(method, workspace=Path(folder), progress=choose_progress(quiet=quiet))
+    for check in checks:
+        print(f"{'passed' if check.passed else 'FAILED'}  {check.name}" + (f": {check.detail}" if check.detail else ""))
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+@protocols_app.command("list", epilog="Example: hdbench protocols list")
+def protocols_list(as_json: AsJson = False) -> None:
+    """List the protocols."""
+    from hdbench.metrics.protocols import PROTOCOLS
+
+    rows = [(protocol.name, protocol.title, protocol.source) for protocol in PROTOCOLS.values()]
+    _print_table(("name", "title", "source"), rows, as_json=as_json)
+
+
+@protocols_app.command("show", epilog="Example: hdbench protocols show pvd")
+def protocols_show(name: Annotated[str, typer.Argument(help="The protocol.")]) -> None:
+    """Print everything a protocol fixes."""
+    from hdbench.metrics.protocols import get_protocol
+    from hdbench.reporting.protocols import facts_of
+
+    for title, text in facts_of(get_protocol(name)):
+        print(f"{title}: {text}")
+
+
+@app.command(epilog="Example: hdbench doctor")
+def doctor(as_json: AsJson = False) -> None:
+    """Check this installation: packages, device, kernels against plain arithmetic, store; exit code 1 if one fails."""
+    from hdbench.doctor import diagnose
+
+    findings = diagnose()
+    rows = [("ok" if finding.healthy else "FAILED", finding.name, finding.detail) for finding in findings]
+    _print_table(("state", "what", "detail"), rows, as_json=as_json)
+    if not all(finding.healthy for finding in findings):
+        raise typer.Exit(1)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _device(name: str) -> str:
+    if name not in ("auto", "cpu", "cuda"):
+        raise HdbenchError(f"Unknown device {name!r}; choose auto, cpu or cuda.")
+    if name == "cpu":
+        return name
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise HdbenchError("There is no CUDA device here; leave --device out or say --device cpu.")
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1))
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table, markup=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; ends the process with DESIGN's exit codes."""
+    sys.exit(_main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    command: Any = typer.main.get_command(app)
+    # Typer keeps click's exceptions in another place from version to version; all derive from this one's base.
+    usage_error: type[Any] = typer.BadParameter.__bases__[0]
+    try:
+        return command.main(args=arguments, prog_name="hdbench", standalone_mode=False) or 0
+    except HdbenchError as error:
+        return _complain(str(error))
+    except usage_error as error:
+        return _complain(f"{error.format_message().rstrip('.')}. See hdbench --help.")
+    except (KeyboardInterrupt, typer.Abort):
+        print("hdbench: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        return _complain(f"{error.strerror}: {error.filename or 'writing'}; nothing finished is lost, run it again.")
+
+
+def _complain(message: str) -> int:
+    print(f"hdbench: {' '.join(message.split())}", file=sys.stderr)
+    return BAD_INPUT
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Samples and reference in, scores out: the one evaluation path, for runs and for anyone's shapes alike."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hdbench.distances.chamfer import cd_sq_matrix
+from hdbench.errors import HdbenchError, unknown_name
+from hdbench.geometry.normalisation import moments
+from hdbench.geometry.sampling import shape_points
+from hdbench.metrics.protocols import Protocol, get_protocol
+from hdbench.metrics.scoring import Statistics, score_points
+from hdbench.progress import Progress
+from hdbench.provenance import provenance
+from hdbench.results import Neighbours, Score, Scores, SetInfo, to_json
+from hdbench.shapes import Float32, Shape, ShapeSet, defect
+from hdbench.store import atomic_path, file_digest, write_atomic
+
+NEAREST = 3
+"""Training shapes named for each sample: the paper's novelty figure shows three."""
+
+POINT_COUNT = 2048
+"""Surface points taken of a mesh: what every published protocol asks for."""
+
+
+@dataclass(frozen=True, eq=False)
+class PointSet:
+    """The valid shapes of a source as points, and the names of the others."""
+
+    points: Float32 = field(repr=False)
+    """(N, P, 3), or (N, T, P, 3) for sequences."""
+    ids: tuple[str, ...]
+    path: str
+    invalid: dict[str, str]
+    """Reason by id for the shapes left out."""
+
+    @classmethod
+    def of(cls, shapes: ShapeSet, path: str) -> "PointSet":
+        """The points of a set on disk."""
+        ids = tuple(name for name, valid in zip(shapes.ids, shapes.valid, strict=True) if valid)
+        return cls(shapes.points[shapes.valid], ids, path, shapes.invalid)
+
+    def select(self, ids: Iterable[str]) -> "PointSet":
+        """The subset called `ids`, in the order of this set."""
+        wanted = set(ids)
+        chosen = [index for index, name in enumerate(self.ids) if name in wanted]
+        invalid = {name: reason for name, reason in self.invalid.items() if name in wanted}
+        return PointSet(self.points[chosen], tuple(self.ids[index] for index in chosen), self.path, invalid)
+
+    @property
+    def info(self) -> SetInfo:
+        """What the result records of this set."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.points).data).hexdigest()
+        count, invalid = len(self.ids), len(self.invalid)
+        return SetInfo(path=self.path, sha256=digest, count=count, invalid=invalid, invalid_ids=self.invalid)
+
+
+def open_point_set(source: Any, *, role: str, seed: int = 0, progress: Progress | None = None) -> PointSet:
+    """Read `source` into points; shapes that cannot be scored are left out and named in `invalid`.
+
+    `source` is a path (see `hdbench.datasets.readers`), a `PointSet`, a `ShapeSet`, an array or tensor (N, P, 3) or
+    (N, T, P, 3), or a sequence of arrays, `trimesh.Trimesh` objects and hdbench shapes. `role` ("samples",
+    "reference", "train") names it in errors. Meshes are sampled at 2,048 points, each from (seed, its id) alone.
+
+    Raises HdbenchError when nothing valid is left or when the shapes differ in their number of points.
+    """
+    if isinstance(source, PointSet):
+        return source
+    if isinstance(source, ShapeSet):
+        return PointSet.of(source, str(source.folder))
+    path = str(source) if isinstance(source, str | Path) else f"{role} (in memory)"
+    rows: list[Float32] = []
+    ids: list[str] = []
+    invalid: dict[str, str] = {}
+    for name, shape in _shapes_of(source, role):
+        reason = str(shape) if isinstance(shape, HdbenchError) else defect(shape)
+        if reason is None and not isinstance(shape, HdbenchError):
+            ids.append(name)
+            rows.append(shape_points(shape, POINT_COUNT, seed=seed, name=name))
+        else:
+            invalid[name] = str(reason)
+    if not rows:
+        first = next((f"; the first: {name}: {reason}" for name, reason in invalid.items()), "")
+        raise HdbenchError(f"{role}: {path} holds no shape that can be scored ({len(invalid)} invalid{first}).")
+    layouts = {row.shape for row in rows}
+    if len(layouts) > 1:
+        counts = ", ".join(" x ".join(map(str, layout[:-1])) for layout in sorted(layouts)[:4])
+        raise HdbenchError(
+            f"{role}: the shapes in {path} differ in their number of points ({counts}); "
+            f"give each at least {POINT_COUNT} points, or all the same number."
+        )
+    return PointSet(np.stack(rows), tuple(ids), path, invalid)
+
+
+def _shapes_of(source: Any, role: str) -> Iterator[tuple[str, Shape | HdbenchError]]:
+    from hdbench.datasets.arrays import row_names
+    from hdbench.datasets.readers import read_shapes
+
+    if isinstance(source, str | Path):
+        yield from read_shapes(source)
+        return
+    for name, item in zip(row_names(len(source)), source, strict=True):
+        try:
+            yield name, _shape_of(item, f"{role} {name}")
+        except HdbenchError as error:
+            yield name, error
+
+
+def _shape_of(item: Any, where: str) -> Shape:
+    """An item in memory as a shape: arrays and tensors of points, trimesh objects, hdbench's own shapes, paths."""
+    from hdbench.datasets.arrays import shape_from_mesh, shape_from_points
+    from hdbench.datasets.readers import read_shape
+
+    if isinstance(item, Shape):
+        return item
+    if isinstance(item, str | Path):
+        return read_shape(Path(item))
+    if hasattr(item, "vertices") and hasattr(item, "faces"):
+        return shape_from_mesh(np.asarray(item.vertices), np.asarray(item.faces), where)
+    if hasattr(item, "vertices"):
+        return shape_from_points(np.asarray(item.vertices), where)
+    return shape_from_points(np.asarray(item.detach().cpu() if hasattr(item, "detach") else item), where)
+
+
+def evaluate(
+    samples: Any,
+    reference: Any,
+    *,
+    train: Any = None,
+    protocol: str | Iterable[str] = "hyperdiffusion",
+    data: str = "",
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> "Evaluation":
+    """Score generated shapes against real ones.
+
+    Args:
+        samples: What a model made: a path, an array or tensor (N, P, 3) or (N, T, P, 3), or a sequence of arrays,
+            `trimesh.Trimesh` objects or paths.
+        reference: The real shapes to compare with, in any of these forms.
+        train: The shapes the model learnt from, for novelty and for protocols that de-normalise with them.
+        protocol: One name or several, see `hdbench protocols list`; the same samples are scored under each.
+        data: What the reference is, for the signatures ("shapenet/airplane/test").
+        seed: Of surface points, of the choice of points and of the intervals.
+        workers: Threads; None is one per core.
+        progress: Where to show how far it is.
+
+    Raises:
+        HdbenchError: For anything that cannot be read or compared, saying what, where and how to mend it.
+    """
+    names = (protocol,) if isinstance(protocol, str) else tuple(protocol)
+    if not names:
+        raise HdbenchError("Name at least one protocol; see `hdbench protocols list`.")
+    protocols = [get_protocol(name) for name in names]
+    opened = open_point_set(samples, role="samples", seed=seed)
+    compared = open_point_set(reference, role="reference", seed=seed)
+    learnt = None if train is None else open_point_set(train, role="train", seed=seed)
+    scores: list[Score] = []
+    statistics = Statistics({})
+    for entry in protocols:
+        values, made_from = score_points(
+            opened.points,
+            compared.points,
+            protocol=entry,
+            data=data,
+            invalid_samples=len(opened.invalid),
+            moments=None if learnt is None else moments(learnt.points),
+            seed=seed,
+            workers=workers,
+            progress=progress,
+        )
+        scores += values
+        statistics = statistics.merged(made_from)
+    document = Scores(
+        samples=opened.info,
+        reference=compared.info,
+        train=None if learnt is None else learnt.info,
+        scores=scores,
+        provenance=provenance([seed]),
+    )
+    return Evaluation(document, statistics)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores with all that is needed to compare them later."""
+
+    document: Scores
+    statistics: Statistics = field(repr=False)
+    """What intervals and comparisons are made from, without the shapes."""
+
+    @property
+    def scores(self) -> list[Score]:
+        """Every value, protocol by protocol."""
+        return self.document.scores
+
+    def __getitem__(self, metric: str) -> Score:
+        """The first score called `metric` (that of the first protocol asked for which has it)."""
+        for score in self.scores:
+            if score.metric == metric:
+                return score
+        raise unknown_name("metric", metric, {score.metric for score in self.scores})
+
+    def write(self, path: Path) -> Path:
+        """Write the scores as JSON to `path`, and beside it `<name>.statistics.npz`, its sha256 in the JSON."""
+        statistics = path.with_name(f"{path.stem}.statistics.npz")
+        with atomic_path(statistics) as temporary:
+            self.statistics.save(temporary)
+        document = self.document.model_copy(update={"statistics": {statistics.name: file_digest(statistics)}})
+        write_atomic(path, to_json(document))
+        return path
+
+
+def nearest_training(
+    samples: PointSet, train: PointSet, *, protocol: Protocol, shown: int, workers: int, progress: Progress
+) -> list[Neighbours]:
+    """The nearest training shapes, by `cd_sq` as `protocol` normalises, of the first `shown` samples."""
+    drawn, learnt = (
+        protocol.normalise(protocol.reduce(points, seed=0, role=role))
+        for role, points in (("samples", samples.points[:shown]), ("train", train.points))
+    )
+    distances = cd_sq_matrix(drawn, learnt, workers=workers, progress=progress)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :NEAREST]
+    return [
+        Neighbours(
+            sample=samples.ids[row],
+            training=[train.ids[column] for column in columns],
+            distances=distances[row, columns].tolist(),
+        )
+        for row, columns in enumerate(nearest)
+    ]

@@ -1,0 +1,295 @@
+"""The rooms a run walks through: prepare, obtain, sample, score. Each leaves one artefact in the store.
+
+Every stage is keyed by its own version number (raised when its output changes), its inputs and its seed.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from hdbench.cost import measured
+from hdbench.datasets.base import Dataset, LearningView
+from hdbench.evaluation import POINT_COUNT, PointSet, nearest_training
+from hdbench.execution import run_units
+from hdbench.geometry.sampling import shape_points
+from hdbench.method import Context, Method
+from hdbench.metrics.protocols import Protocol
+from hdbench.metrics.scoring import Statistics, score_points, unscored
+from hdbench.progress import Progress
+from hdbench.recipe import Recipe
+from hdbench.results import Cost, Neighbours, Score
+from hdbench.shapes import (
+    Float32,
+    Kind,
+    PointCloud,
+    Sequence,
+    Shape,
+    ShapeSet,
+    load_shape,
+    save_shape,
+    write_shape_set,
+)
+from hdbench.store import Artefact, Key, Store, write_atomic
+
+PREPARE_VERSION = 1
+MODEL_VERSION = 1
+SAMPLE_VERSION = 1
+SCORE_VERSION = 1
+
+CHUNK = 32
+"""Shapes prepared per unit of work."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every stage works with."""
+
+    store: Store
+    progress: Progress
+    device: str
+    workers: int
+
+    def context(self, workspace: Path, seed: int) -> Context:
+        """The context of a method that works in `workspace`."""
+        return Context(self.device, self.progress, workspace, self.workers, seed)
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A method with the recipe it takes part with."""
+
+    method: type[Method]
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """The name of the method."""
+        return self.method.name
+
+
+def prepare(workshop: Workshop, dataset: Dataset, names: tuple[str, ...], *, keep_meshes: bool, title: str) -> ShapeSet:
+    """The named shapes with `POINT_COUNT` surface points each, and with their meshes if `keep_meshes`."""
+    inputs = {"dataset": dataset.fingerprint(), "names": list(names), "points": POINT_COUNT, "meshes": keep_meshes}
+
+    def make(workspace: Path) -> None:
+        units = [_Chunk(dataset, names[start : start + CHUNK], keep_meshes) for start in range(0, len(names), CHUNK)]
+        parts = run_units(
+            _prepare_chunk,
+            units,
+            workers=workshop.workers,
+            progress=workshop.progress,
+            description=f"Preparing the {title}",
+            weight=lambda unit: len(unit.names),
+        )
+        kind = dataset.kind if keep_meshes or dataset.kind == "sequence" else "points"
+        shapes = (item for part in parts for item in part)
+        write_shape_set(workspace, shapes, kind=kind, point_count=POINT_COUNT, seed=0)
+
+    return ShapeSet.open(workshop.store.get_or_make(Key("prepare", PREPARE_VERSION, inputs), make).folder)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    dataset: Dataset
+    names: tuple[str, ...]
+    keep_meshes: bool
+
+
+def _prepare_chunk(chunk: _Chunk) -> list[tuple[str, Shape]]:
+    shapes = ((name, chunk.dataset.shape(name)) for name in chunk.names)
+    if chunk.keep_meshes:
+        return list(shapes)
+    return [(name, _as_points(shape_points(shape, POINT_COUNT, seed=0, name=name))) for name, shape in shapes]
+
+
+def _as_points(points: Float32) -> Shape:
+    return PointCloud(points) if points.ndim == 2 else Sequence(tuple(map(PointCloud, points)))
+
+
+def obtain(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: int) -> Artefact:
+    """The model of `entrant`, fitted on `dataset` where the store has none; its folder holds model/ and fit.json.
+
+    Controls see every split of the dataset, methods all but the test split.
+    """
+    inputs = {
+        "method": entrant.name,
+        "method_version": entrant.method.version,
+        "recipe": entrant.recipe.model_dump(mode="json"),
+        "dataset": dataset.fingerprint(),
+        "seed": seed,
+        "device": workshop.device,
+    }
+
+    def make(workspace: Path) -> None:
+        scratch = workspace / "scratch"
+        resumed = scratch.exists()
+        scratch.mkdir(exist_ok=True)
+        model = entrant.method()
+        view = dataset if entrant.method.is_control else LearningView(dataset)
+        with measured(workshop.device) as cost:
+            model.fit(view, entrant.recipe, workshop.context(scratch, seed))
+        model.save(workspace / "model")
+        record = {
+            # A fit that was interrupted has no honest time of its own.
+            "fit_s": None if resumed else cost.seconds,
+            "peak_memory_bytes": cost.peak_memory_bytes,
+            "loss_curve": model.loss_curve(),
+            "sample_kind": model.sample_kind,
+            "sample_limit": model.sample_limit,
+            "reference_ids": model.reference_ids,
+        }
+        write_atomic(workspace / "fit.json", json.dumps(record))
+        shutil.rmtree(scratch)
+
+    return workshop.store.get_or_make(Key("model", MODEL_VERSION, inputs), make)
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """What is known of a fitted model without loading it; `fit.json` in its artefact."""
+
+    fit_s: float | None
+    peak_memory_bytes: int | None
+    loss_curve: list[tuple[int, float]]
+    sample_kind: Kind
+    sample_limit: int | None
+    reference_ids: list[str] | None
+
+    @classmethod
+    def of(cls, model: Artefact) -> "FitRecord":
+        """The record of the model in `model`."""
+        return cls(**json.loads((model.folder / "fit.json").read_text(encoding="utf-8")))
+
+
+def draw(workshop: Workshop, entrant: Entrant, model: Artefact, *, count: int, seed: int) -> Artefact:
+    """`count` samples of `model` (or as many as it can draw) as a shape set, and cost.json.
+
+    Shapes are kept one by one while they are drawn: an interrupted stage draws only the others.
+    """
+    record = FitRecord.of(model)
+    count = min(count, record.sample_limit or count)
+    inputs = {"model": model.key.digest, "count": count, "seed": seed, "points": POINT_COUNT}
+
+    def make(workspace: Path) -> None:
+        parts = workspace / "parts"
+        parts.mkdir(exist_ok=True)
+        missing = [index for index in range(count) if not _part(parts, index).exists()]
+        with measured(workshop.device) as cost:
+            _draw_missing(workshop, entrant, model, missing, parts, count=count, seed=seed)
+        shapes = ((f"{index:05d}", load_shape(_part(parts, index))) for index in range(count))
+        write_shape_set(workspace, shapes, kind=record.sample_kind, point_count=POINT_COUNT, seed=seed)
+        took = {
+            "sample_s_per_shape": cost.seconds / len(missing) if missing else None,
+            "peak_memory_bytes": cost.peak_memory_bytes,
+        }
+        write_atomic(workspace / "cost.json", json.dumps(took))
+        shutil.rmtree(parts)
+
+    return workshop.store.get_or_make(Key("samples", SAMPLE_VERSION, inputs), make)
+
+
+def _part(folder: Path, index: int) -> Path:
+    return folder / f"{index}.npz"
+
+
+def _draw_missing(
+    workshop: Workshop, entrant: Entrant, model: Artefact, missing: list[int], parts: Path, *, count: int, seed: int
+) -> None:
+    if not missing:
+        return
+    context = workshop.context(parts, seed)
+    method = entrant.method.load(model.folder / "model", context)
+    with workshop.progress.task(f"Sampling {entrant.method.title}", count, done=count - len(missing)) as task:
+        for index, shape in zip(missing, method.sample(missing, seed, context), strict=True):
+            save_shape(_part(parts, index), shape)
+            task.advance()
+
+
+def cost_of(model: Artefact, samples: Artefact, device: str) -> Cost:
+    """What a row took, as its two artefacts recorded it when they were made."""
+    fit = FitRecord.of(model)
+    drawing = json.loads((samples.folder / "cost.json").read_text(encoding="utf-8"))
+    peaks = [peak for peak in (fit.peak_memory_bytes, drawing["peak_memory_bytes"]) if peak]
+    return Cost(
+        fit_s=fit.fit_s,
+        sample_s_per_shape=drawing["sample_s_per_shape"],
+        peak_memory_bytes=max(peaks, default=None),
+        device=device,
+    )
+
+
+def score(
+    workshop: Workshop,
+    samples: PointSet,
+    reference: PointSet,
+    train: PointSet,
+    *,
+    protocol: Protocol,
+    data: str,
+    seed: int,
+    neighbours: int,
+) -> Artefact:
+    """The scores of one sample set, its statistics, and the nearest training shapes of its first `neighbours` samples.
+
+    `data` names the reference in the signatures.
+    """
+    sets = {"samples": samples, "reference": reference, "train": train}
+    inputs = {
+        **{role: entry.info.model_dump(mode="json", exclude={"path"}) for role, entry in sets.items()},
+        "protocol": protocol.fingerprint(),
+        "data": data,
+        "seed": seed,
+        "neighbours": neighbours,
+    }
+
+    def make(workspace: Path) -> None:
+        scores, statistics, nearest = _scored(
+            workshop, samples, reference, train, protocol=protocol, data=data, seed=seed, neighbours=neighbours
+        )
+        statistics.save(workspace / "statistics.npz")
+        record = {
+            "scores": [entry.model_dump(mode="json") for entry in scores],
+            "neighbours": [entry.model_dump(mode="json") for entry in nearest],
+        }
+        write_atomic(workspace / "scores.json", json.dumps(record, indent=1))
+
+    return workshop.store.get_or_make(Key("scores", SCORE_VERSION, inputs), make)
+
+
+def _scored(
+    workshop: Workshop,
+    samples: PointSet,
+    reference: PointSet,
+    train: PointSet,
+    *,
+    protocol: Protocol,
+    data: str,
+    seed: int,
+    neighbours: int,
+) -> tuple[list[Score], Statistics, list[Neighbours]]:
+    if not samples.ids:
+        reason = f"none of {len(samples.invalid)} samples is valid"
+        counts = {"reference": len(reference.ids), "samples": len(samples.invalid)}
+        return unscored(protocol, reason, data=data, **counts), Statistics({}), []
+    scores, statistics = score_points(
+        samples.points,
+        reference.points,
+        protocol=protocol,
+        data=data,
+        invalid_samples=len(samples.invalid),
+        seed=seed,
+        workers=workshop.workers,
+        progress=workshop.progress,
+    )
+    nearest = nearest_training(
+        samples, train, protocol=protocol, shown=neighbours, workers=workshop.workers, progress=workshop.progress
+    )
+    return scores, statistics, nearest
+
+
+def read_scores(artefact: Artefact) -> tuple[list[Score], list[Neighbours]]:
+    """The scores and neighbours kept in a score artefact."""
+    record = json.loads((artefact.folder / "scores.json").read_text(encoding="utf-8"))
+    scores = [Score.model_validate(entry) for entry in record["scores"]]
+    return scores, [Neighbours.model_validate(entry) for entry in record["neighbours"]]
