@@ -1,0 +1,147 @@
+"""The command line: help without weight, and one clear line for everything the user can mend."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hdbench.cli import _main
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Run a command in this process; returns (exit code, standard output, standard error)."""
+    monkeypatch.setenv("HDBENCH_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        code = _main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def clouds(path, count=6, points=2048, seed=0):
+    np.savez(path, points=np.random.default_rng(seed).standard_normal((count, points, 3)).astype(np.float32))
+    return path
+
+
+def test_help_imports_nothing_heavy():
+    heavy = "('torch', 'numpy', 'numba', 'trimesh', 'scipy', 'pydantic', 'pyvista', 'pandas')"
+    code = (
+        "import sys\n"
+        "from hdbench.cli import _main\n"
+        "assert _main(['--help']) == 0\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run"], ["evaluate"], ["report"], ["data", "list"], ["data", "prepare"], ["methods", "list"], ["methods", "test"],
+     ["protocols", "list"], ["protocols", "show"], ["doctor"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_each_command_shows_an_example(command, arguments):
+    code, out, _ = command(*arguments, "--help")
+    assert code == 0
+    assert f"Example: hdbench {' '.join(arguments)}" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "--category", "airplan"], "Did you mean 'airplane'?"),
+        (["run", "--category", "airplane", "--methods", "hyperdifusion"], "Did you mean 'hyperdiffusion'?"),
+        (["run", "--category", "airplane", "--protocol", "hyperdiffusoin"], "Did you mean 'hyperdiffusion'?"),
+        (["run", "--category", "airplane", "--preset", "smok"], "Did you mean 'smoke'?"),
+        (["run", "--category", "airplane", "--dataset", "procedurall"], "Did you mean 'procedural'?"),
+        (["run", "--category", "airplane", "--device", "tpu"], "auto, cpu or cuda"),
+        (["run", "--category", "airplane", "--count", "0"], "--count"),
+        (["run"], "--category"),
+        (["frobnicate"], "frobnicate"),
+        (["methods", "test", "nois"], "Did you mean 'noise'?"),
+        (["protocols", "show", "pvdd"], "Did you mean 'pvd'?"),
+        (["report", "nowhere"], "nowhere"),
+        (["evaluate", "nowhere.npz", "--reference", "nowhere.npz"], "nowhere.npz"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_command_lines_end_with_one_line_and_code_2(command, arguments, expected):
+    code, _, err = command(*arguments)
+    assert code == 2
+    assert expected in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+
+
+def test_an_empty_folder_is_refused(command, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for arguments in (
+        ["run", "--category", "chair", "--dataset", tmp_path / "empty"],
+        ["evaluate", tmp_path / "empty", "--reference", clouds(tmp_path / "reference.npz")],
+    ):
+        code, _, err = command(*arguments)
+        assert code == 2
+        assert "empty" in err
+        assert len(err.strip().splitlines()) == 1
+
+
+def test_an_unreadable_mesh_is_named(command, tmp_path):
+    folder = tmp_path / "shapes"
+    folder.mkdir()
+    (folder / "broken.obj").write_text("v 1 2\nf 1 2 3\n")
+    code, _, err = command("evaluate", folder, "--reference", clouds(tmp_path / "reference.npz"))
+    assert code == 2
+    assert "broken" in err
+
+
+def test_an_unwritable_output_is_refused(command, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    code, _, err = command(
+        "run", "--category", "airplane", "--preset", "smoke", "--limit", "2", "--out", blocker / "run"
+    )
+    assert code == 2
+    assert "cannot be written" in err
+
+
+def test_an_unwritable_store_is_refused(command, tmp_path, monkeypatch):
+    (tmp_path / "blocked").write_text("")
+    monkeypatch.setenv("HDBENCH_STORE", str(tmp_path / "blocked"))
+    code, _, err = command("run", "--category", "airplane")
+    assert code == 2
+    assert "HDBENCH_STORE" in err
+
+
+def test_nan_points_are_left_out_and_counted(command, tmp_path):
+    reference = clouds(tmp_path / "reference.npz", seed=1)
+    points = np.random.default_rng(2).standard_normal((6, 2048, 3)).astype(np.float32)
+    points[2, 7, 1] = np.nan
+    np.savez(tmp_path / "samples.npz", points=points)
+    code, _, err = command(
+        "evaluate", tmp_path / "samples.npz", "--reference", reference, "--json", tmp_path / "s.json"
+    )
+    assert code == 0, err
+    text = (tmp_path / "s.json").read_text()
+    assert '"invalid": 1' in text
+    assert "not finite" in text
+
+
+def test_only_nan_points_are_refused(command, tmp_path):
+    np.savez(tmp_path / "samples.npz", points=np.full((3, 2048, 3), np.nan, np.float32))
+    code, _, err = command("evaluate", tmp_path / "samples.npz", "--reference", clouds(tmp_path / "reference.npz"))
+    assert code == 2
+    assert "not finite" in err
+
+
+def test_unequal_point_counts_are_refused_where_the_protocol_needs_equal_ones(command, tmp_path):
+    samples, reference = clouds(tmp_path / "samples.npz", points=1000), clouds(tmp_path / "reference.npz", points=1500)
+    code, _, err = command("evaluate", samples, "--reference", reference)
+    assert code == 2
+    assert "1000" in err
+    assert "1500" in err
