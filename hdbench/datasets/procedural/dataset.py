@@ -1,20 +1,26 @@
 """The embedded dataset: parametric airplanes, cars and chairs, as many as one likes."""
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hdbench.datasets.base import Dataset, Split
 from hdbench.datasets.procedural import airplane, car, chair
+from hdbench.datasets.procedural.airplane_parameters import SUBTYPES as AIRPLANES
+from hdbench.datasets.procedural.airplane_parameters import Airplane
+from hdbench.datasets.procedural.car_parameters import SUBTYPES as CARS
+from hdbench.datasets.procedural.car_parameters import Car
+from hdbench.datasets.procedural.chair_parameters import SUBTYPES as CHAIRS
+from hdbench.datasets.procedural.chair_parameters import Chair
 from hdbench.datasets.procedural.lofts import Solid, united
 from hdbench.datasets.procedural.parameters import Subtype, choose_subtype, draw
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.seeds import generator
 from hdbench.shapes import Bool, Float32, Mesh, Shape
 
-VERSION = 1
+VERSION = 2
 """Raised whenever any shape changes; what was made from the old shapes is then made again."""
 
 
@@ -25,41 +31,38 @@ class _Category:
     build: Callable[[Any], list[Solid]]
 
 
-_BUILDERS = {
-    "airplane": _Category(airplane.Airplane, airplane.SUBTYPES, airplane.build),
-    "car": _Category(car.Car, car.SUBTYPES, car.build),
-    "chair": _Category(chair.Chair, chair.SUBTYPES, chair.build),
+_CATEGORIES = {
+    "airplane": _Category(Airplane, AIRPLANES, airplane.build),
+    "car": _Category(Car, CARS, car.build),
+    "chair": _Category(Chair, CHAIRS, chair.build),
 }
-CATEGORIES = tuple(_BUILDERS)
+CATEGORIES = tuple(_CATEGORIES)
 
 _SPLIT_BY_REMAINDER: dict[int, Split] = {3: "test", 10: "test", 16: "test", 13: "val"}
 """Index modulo 20; the rest is train: 16 train, 1 val, 3 test in any twenty neighbours."""
 _FRESH_START = 10**9
 """Indices from here on stand in no split: a billion for each seed of `Procedural.fresh`."""
-_CACHED_SHAPES = 32
 
 
 class Procedural(Dataset):
     """Closed, connected, watertight meshes in a unit box: bounding box centred on 0, longest side 1.
 
-    Shape i of a category depends on (category, i, seed) alone. The splits are indices 0 to `size` - 1; any other
-    index names a shape too.
+    Shape i of a category depends on (category, i, seed) alone. The splits hold indices 0 to `size` - 1; any other
+    index names a shape too. Raises HdbenchError for an unknown category or a size outside 1 to 10^9.
     """
 
     name = "procedural"
     kind = "mesh"
+    skipped: Mapping[str, str] = {}
 
     def __init__(self, category: str, *, seed: int = 0, size: int = 440) -> None:
-        if category not in _BUILDERS:
+        if category not in _CATEGORIES:
             raise unknown_name("category", category, CATEGORIES)
         if not 1 <= size <= _FRESH_START:
-            raise HdbenchError(f"The size of a procedural dataset is {size}; it must lie between 1 and {_FRESH_START}.")
+            raise HdbenchError(f"A procedural dataset of {size} shapes was asked for; ask for 1 to {_FRESH_START}.")
         self.category = category
         self.seed = seed
         self.size = size
-        self.skipped: Mapping[str, str] = {}
-        self._recipe = _BUILDERS[category]
-        self._cache: OrderedDict[str, Mesh] = OrderedDict()
 
     def ids(self, split: Split) -> tuple[str, ...]:
         """See `Dataset.ids`: 80 / 5 / 15 of the indices, interleaved."""
@@ -67,15 +70,7 @@ class Procedural(Dataset):
 
     def shape(self, name: str) -> Mesh:
         """The mesh called `name`; raises HdbenchError where `name` is not one of this category's."""
-        if name in self._cache:
-            self._cache.move_to_end(name)
-            return self._cache[name]
-        _, parameters = self._draw(name)
-        mesh = united(self._recipe.build(parameters))
-        self._cache[name] = mesh
-        if len(self._cache) > _CACHED_SHAPES:
-            self._cache.popitem(last=False)
-        return mesh
+        return _mesh(self.category, self.seed, self._index(name))
 
     def occupancy(self, name: str, points: Float32) -> Bool:
         """See `Dataset.occupancy`: the generalised winding number of the mesh at `points` (P, 3) is at least 0.5."""
@@ -85,30 +80,42 @@ class Procedural(Dataset):
 
     def subtype(self, name: str) -> str:
         """What kind of airplane, car or chair `name` is."""
-        return self._draw(name)[0]
+        return _drawn(self.category, self.seed, self._index(name))[0]
 
     def parameters(self, name: str) -> Any:
-        """The parameters `name` is built from: an `Airplane`, `Car` or `Chair`."""
-        return self._draw(name)[1]
+        """What `name` is built from: an `Airplane`, `Car` or `Chair`."""
+        return _drawn(self.category, self.seed, self._index(name))[1]
 
     def fingerprint(self) -> dict[str, Any]:
         """See `Dataset.fingerprint`."""
-        return {
-            "name": self.name, "version": VERSION, "category": self.category, "seed": self.seed, "size": self.size,
-        }  # fmt: skip
+        identity = {"name": self.name, "version": VERSION}
+        return identity | {"category": self.category, "seed": self.seed, "size": self.size}
 
     def fresh(self, count: int, seed: int) -> list[tuple[str, Shape]]:
-        """`count` shapes that stand in no split, others for each `seed` (0 or greater)."""
-        names = [self._id(_FRESH_START * (1 + seed) + i) for i in range(count)]
+        """`count` shapes that stand in no split, others for each `seed` >= 0."""
+        if seed < 0:
+            raise HdbenchError(f"The seed of fresh shapes is {seed}; it must not be negative.")
+        names = (self._id(_FRESH_START * (1 + seed) + i) for i in range(count))
         return [(name, self.shape(name)) for name in names]
 
     def _id(self, index: int) -> str:
         return f"{self.category}-{index:05d}"
 
-    def _draw(self, name: str) -> tuple[str, Any]:
+    def _index(self, name: str) -> int:
         digits = re.fullmatch(rf"{self.category}-([0-9]{{5,}})", name)
-        if digits is None or self._id(int(digits[1])) != name:
-            raise HdbenchError(f"{name!r} is no procedural {self.category}; names look like {self._id(12)}.")
-        rng = generator(self.seed, "procedural", self.category, int(digits[1]))
-        subtype = choose_subtype(self._recipe.subtypes, rng)
-        return subtype, draw(self._recipe.parameters, self._recipe.subtypes[subtype].table, rng)
+        if digits is None or self._id(int(digits[1])) != name:  # a shape has one name only
+            raise HdbenchError(f"{name!r} is no procedural {self.category}; names look like {self._id(12)!r}.")
+        return int(digits[1])
+
+
+def _drawn(category: str, seed: int, index: int) -> tuple[str, Any]:
+    """Sub-type and parameters of one shape."""
+    kind = _CATEGORIES[category]
+    rng = generator(seed, "procedural", category, index)
+    subtype = choose_subtype(kind.subtypes, rng)
+    return subtype, draw(kind.parameters, kind.subtypes[subtype].table, rng)
+
+
+@lru_cache(maxsize=64)  # shape and occupancy of one name build it once
+def _mesh(category: str, seed: int, index: int) -> Mesh:
+    return united(_CATEGORIES[category].build(_drawn(category, seed, index)[1]))

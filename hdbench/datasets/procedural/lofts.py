@@ -59,11 +59,14 @@ def _volume(vertices: Array, faces: npt.NDArray[np.int32]) -> float:
 
 
 def superellipse(exponent: float = 2.0, corners: int = 16) -> Array:
-    """The polygon |x|^exponent + |y|^exponent = 1, (corners, 2): a circle at 2, nearly a square at 8."""
+    """The polygon |x|^exponent + |y|^exponent = 1, (corners, 2): a circle at 2, nearly a square at 8.
+
+    Its corners stand closest where it bends most.
+    """
     angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
     cos, sin = np.cos(angle), np.sin(angle)
-    radius = (np.abs(cos) ** exponent + np.abs(sin) ** exponent) ** (-1 / exponent)
-    return np.stack([radius * cos, radius * sin], axis=1)
+    power = 2 / exponent
+    return np.stack([np.sign(cos) * np.abs(cos) ** power, np.sign(sin) * np.abs(sin) ** power], axis=1)
 
 
 def rounded_rectangle(half_width: float, half_length: float, radius: float, steps: int = 5) -> Array:
@@ -136,7 +139,7 @@ def block(low: Vector, high: Vector, *, radius: float = 0.01, bevel: float = 0.0
     return tower([(bottom[1] + height, middle[0], middle[2], x - d, z - d) for height, d in rims], radius=radius)
 
 
-def tower(stations: Sequence[Vector], *, radius: float) -> Solid:
+def tower(stations: Sequence[Vector] | Array, *, radius: float) -> Solid:
     """Rounded rectangles one above the other: rows of height, centre x and z, half sizes along x and z."""
     rows = np.asarray(stations, np.float64)
     outlines = np.stack([rounded_rectangle(half_x, half_z, radius) for *_, half_x, half_z in rows])  # (S, K, 2)
@@ -156,6 +159,12 @@ def turned(profile: Sequence[Vector] | Array, centre: Vector, axis: Vector, *, c
     ones = np.ones(len(rows))
     stations = [middle[main] + rows[:, 0], middle[first] * ones, middle[second] * ones, rows[:, 1], rows[:, 1]]
     return along(axis, np.column_stack(stations), corners=corners)
+
+
+def spindle(length: float, radius: float, steps: int = 9) -> Array:
+    """The profile of a streamlined body of revolution about its middle: (offset, radius) rows for `turned`."""
+    share = np.linspace(0, 1, steps)
+    return np.column_stack([(share - 0.5) * length, radius * np.maximum(0.12, np.abs(np.sin(np.pi * share)) ** 0.6)])
 
 
 def sweep(path: Array, half: Array, side: Vector, *, exponent: float = 2.0, corners: int = 10) -> Solid:
