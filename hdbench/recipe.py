@@ -26,19 +26,30 @@ SomeRecipe = TypeVar("SomeRecipe", bound=Recipe)
 
 def load_recipe(recipe_type: type[SomeRecipe], package: str, source: str) -> SomeRecipe:
     """The recipe named by `source`: a preset of `package`, or the path of a TOML file of the user's."""
-    presets = importlib.resources.files(package) / "recipes"
-    available = sorted(p.name.removesuffix(".toml") for p in presets.iterdir()) if presets.is_dir() else []
+    presets = _presets(package)
     if source.endswith(".toml"):
         file: Traversable | Path = Path(source)
         if not file.is_file():
-            raise HdbenchError(f"There is no recipe file {source}; presets are {', '.join(available)}.")
-    elif source in available:
-        file = presets / f"{source}.toml"
-    elif not available:  # a method without hyperparameters
+            raise HdbenchError(f"There is no recipe file {source}; presets are {', '.join(presets) or 'none'}.")
+    elif source in presets:
+        file = presets[source]
+    elif not presets:  # a method without hyperparameters
         return recipe_type()
     else:
-        raise unknown_name("preset", source, available)
-    return parse_recipe(recipe_type, file.read_text(encoding="utf-8"), str(source))
+        raise unknown_name("preset", source, presets)
+    try:
+        return parse_recipe(recipe_type, file.read_text(encoding="utf-8"), source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise HdbenchError(f"Recipe {source} cannot be read ({error}); save it as TOML in UTF-8.") from error
+
+
+def _presets(package: str) -> dict[str, Traversable]:
+    """The recipes that come with `package` by name; none for "", where a method is a module of its own."""
+    if not package:
+        return {}
+    folder = importlib.resources.files(package) / "recipes"
+    files = sorted(folder.iterdir(), key=lambda file: file.name) if folder.is_dir() else []
+    return {file.name.removesuffix(".toml"): file for file in files if file.name.endswith(".toml")}
 
 
 def parse_recipe(recipe_type: type[SomeRecipe], text: str, where: str) -> SomeRecipe:
