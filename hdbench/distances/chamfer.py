@@ -11,6 +11,9 @@ Differences are taken in float32 coordinate by coordinate (never expanded into p
 summed in float64 in a fixed order: relative error below 1e-6, the same bits whatever the number of threads, and
 `d(x, y) == d(y, x)`. For each leaf of 16 points the boxes around the other cloud's leaves are compared first, and
 only those that could still hold a nearer point are searched: some 6 % of them on shapes.
+
+Kernels that are called once per leaf are inlined by numba itself: a call would count the references of its arrays,
+atomically, which costs a sixth of the time and makes threads wait for each other.
 """
 
 from typing import NamedTuple
@@ -119,8 +122,8 @@ def frames_as_clouds(points: Float32) -> tuple[Float32, int]:
 def _directions(a: Float32, b: Float32, *, root: bool) -> Directions:
     first, second, frames = _blocks_of(np.asarray(a)[None], np.asarray(b)[None])
     gaps = _scratch(first, second)
-    forward = sum(directed_sum(first, t, second, t, root, gaps) for t in range(frames))
-    backward = sum(directed_sum(second, t, first, t, root, gaps) for t in range(frames))
+    forward = sum(directed_sum(first, t, second, t, root, np.inf, gaps) for t in range(frames))
+    backward = sum(directed_sum(second, t, first, t, root, np.inf, gaps) for t in range(frames))
     return Directions(forward / (frames * first.point_count), backward / (frames * second.point_count))
 
 
@@ -179,39 +182,56 @@ def _tile(
     gaps = np.empty(max(a.boxes.shape[1], b.boxes.shape[1]) * LANES, np.float32)
     for row in range(row_start, row_stop):
         for column in range(max(column_start, row + 1) if symmetric else column_start, column_stop):
-            distance = pair_distance(a, row, b, column, frames, root, gaps)
+            distance = pair_distance(a, row, b, column, frames, root, np.inf, 0.0, gaps)
             result[row, column] = distance
             if symmetric:
                 result[column, row] = distance
 
 
 @numba.njit(cache=True, nogil=True)
-def pair_distance(a: Blocks, row: int, b: Blocks, column: int, frames: int, root: bool, gaps: Float32) -> float:
-    """The Chamfer distance of shape `row` of `a` and `column` of `b`.
+def pair_distance(
+    a: Blocks, row: int, b: Blocks, column: int, frames: int, root: bool, limit: float, backward: float, gaps: Float32
+) -> float:
+    """The Chamfer distance of shape `row` of `a` and `column` of `b`, or infinity once it is sure to exceed `limit`.
 
-    `gaps` is scratch for one float32 per leaf, in whole groups of 16.
+    `backward` is a lower bound of the part from `b` to `a`; `gaps` is scratch for one float32 per leaf, in whole
+    groups of 16.
     """
+    # A distance equal to the limit must not be lost to the rounding of the quotients below.
+    allowance = limit * frames * (1 + 1e-12)
     total = 0.0
     for frame in range(frames):
-        forward = directed_sum(a, row * frames + frame, b, column * frames + frame, root, gaps)
-        backward = directed_sum(b, column * frames + frame, a, row * frames + frame, root, gaps)
-        total += forward / a.point_count + backward / b.point_count
+        i, j = row * frames + frame, column * frames + frame
+        rest = allowance - total - (backward if frames == 1 else 0.0)
+        forward = directed_sum(a, i, b, j, root, rest * a.point_count, gaps) / a.point_count
+        if forward == np.inf:
+            return np.inf
+        rest = allowance - total - forward
+        back = directed_sum(b, j, a, i, root, rest * b.point_count, gaps) / b.point_count
+        if back == np.inf:
+            return np.inf
+        total += forward + back
     return total / frames
 
 
 @numba.njit(cache=True, nogil=True)
-def directed_sum(a: Blocks, i: int, b: Blocks, j: int, root: bool, gaps: Float32) -> float:
-    """Sum over the points of cloud `i` of `a` of the squared distance (its root with `root`) to cloud `j` of `b`."""
+def directed_sum(a: Blocks, i: int, b: Blocks, j: int, root: bool, limit: float, gaps: Float32) -> float:
+    """Sum over the points of cloud `i` of `a` of the squared distance (its root with `root`) to cloud `j` of `b`.
+
+    Infinity as soon as the sum exceeds `limit`.
+    """
     total = 0.0
     for leaf in range(a.leaves.shape[1]):
         best = nearest_of_leaf(a, i, leaf, b, j, gaps)
         if root:
             best = square_root(best)
         total += reduce_sum(keep_first(best, a.point_count - leaf * LANES))
+        if total > limit:
+            return np.inf
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def nearest_of_leaf(a: Blocks, i: int, leaf: int, b: Blocks, j: int, gaps: Float32) -> Vector:
     """For each point of a leaf of cloud `i` of `a`, the squared distance to the nearest point of cloud `j` of `b`."""
     point = (i * a.leaves.shape[1] + leaf) * 3 * LANES
@@ -237,7 +257,7 @@ def nearest_of_leaf(a: Blocks, i: int, leaf: int, b: Blocks, j: int, gaps: Float
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def box_gaps(boxes: Float32, box: int, others: Float32, start: int, groups: int, gaps: Float32) -> int:
     """Squared gap between one box and each of the others into `gaps`; returns the index of the smallest."""
     low_x, low_y, low_z = (
@@ -269,7 +289,7 @@ def box_gaps(boxes: Float32, box: int, others: Float32, start: int, groups: int,
     return group * LANES + trailing_zeros(found)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def _point_gaps(x: Vector, y: Vector, z: Vector, boxes: Float32, box: int) -> Vector:
     """Squared gap between each of sixteen points and one box."""
     zero = splat(np.float32(0))
@@ -279,7 +299,7 @@ def _point_gaps(x: Vector, y: Vector, z: Vector, boxes: Float32, box: int) -> Ve
     return multiply_add(w, w, multiply_add(v, v, u * u))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def _nearer(x: Vector, y: Vector, z: Vector, leaves: Float32, leaf: int, best: Vector) -> Vector:
     """`best`, or the squared distance to the nearest of the sixteen points of `leaf` where that is smaller."""
     second = splat(np.float32(np.inf))
@@ -289,7 +309,7 @@ def _nearer(x: Vector, y: Vector, z: Vector, leaves: Float32, leaf: int, best: V
     return minimum_nonnegative(best, second)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def _squared(x: Vector, y: Vector, z: Vector, leaves: Float32, point: int) -> Vector:
     u = x - splat_element(leaves, point)
     v = y - splat_element(leaves, point + LANES)

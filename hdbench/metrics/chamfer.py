@@ -1,19 +1,42 @@
 """The set metrics under the Chamfer distance."""
 
 import numpy as np
+import numpy.typing as npt
 
 from hdbench.distances.chamfer import cd_sq_matrix
+from hdbench.distances.search import cd_sq_nearest
 from hdbench.metrics.family import Estimate, FamilyScores, Inputs
-from hdbench.metrics.nearest import NearestLists, SetValues, lists_from_matrix, set_values
+from hdbench.metrics.nearest import NearestLists, SetValues, list_length, lists_from_matrix, set_values
 from hdbench.metrics.uncertainty import METHOD, SMALLEST_SET, set_intervals
+from hdbench.progress import Progress
+
+SEARCH_FROM = 100
+"""Below this many shapes in all, the full matrix is as fast as the search for what is near."""
 
 
 def score_chamfer(inputs: Inputs) -> FamilyScores:
     """`mmd_cd`, `cov_cd`, `nna_cd` and their halves, exact, with intervals."""
-    points = np.concatenate([inputs.reference, inputs.samples])
-    matrix = cd_sq_matrix(points, workers=inputs.workers, progress=inputs.progress)
-    lists = lists_from_matrix(matrix, reference_count=len(inputs.reference))
+    lists = chamfer_lists(inputs.reference, inputs.samples, workers=inputs.workers, progress=inputs.progress)
     return set_scores(lists, suffix="cd", distance="cd_sq", seed=inputs.seed)
+
+
+def chamfer_lists(
+    reference: npt.NDArray[np.float32],
+    samples: npt.NDArray[np.float32],
+    *,
+    length: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> NearestLists:
+    """The nearest lists of two sets of normalised points under `cd_sq`; `length` as in `list_length`."""
+    points = np.concatenate([reference, samples])
+    length = list_length(len(points)) if length is None else length
+    if len(points) < SEARCH_FROM:
+        matrix = cd_sq_matrix(points, workers=workers, progress=progress)
+        return lists_from_matrix(matrix, reference_count=len(reference), length=length)
+    found = cd_sq_nearest(points, first_group=len(reference), length=length, workers=workers, progress=progress)
+    (references, near), (others, far) = ((found.members[:, group], found.distances[:, group]) for group in range(2))
+    return NearestLists(len(reference), len(samples), references, near, others, far)
 
 
 def set_scores(lists: NearestLists, *, suffix: str, distance: str, seed: int) -> FamilyScores:

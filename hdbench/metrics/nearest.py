@@ -76,12 +76,12 @@ class NearestLists:
 
 
 def list_length(shapes: int) -> int:
-    """How long lists must be for the halves of a split of `shapes` shapes: their binary logarithm and seven more.
+    """How long lists must be for the halves of a split of `shapes` shapes: their binary logarithm and five more.
 
     All of a shape's listed neighbours fall into the other half with probability 2^-length, so that fewer than one
-    split in sixty asks for a neighbour that is not listed (and is drawn again, see `hdbench.metrics.uncertainty`).
+    split in sixteen asks for a neighbour that is not listed (and is drawn again, see `hdbench.metrics.uncertainty`).
     """
-    return math.ceil(math.log2(max(shapes, 2))) + 7
+    return math.ceil(math.log2(max(shapes, 2))) + 5
 
 
 def lists_from_matrix(distances: Float64, *, reference_count: int, length: int | None = None) -> NearestLists:

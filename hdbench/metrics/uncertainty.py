@@ -182,7 +182,7 @@ def _refuse_unpaired(a: NearestLists, b: NearestLists) -> None:
 def _values_of_halves(lists: tuple[NearestLists, ...], *, seed: int, splits: int) -> list[tuple[Float64, Float64]]:
     """For each of `lists`, its values (splits, 6) on the first and second halves; all share the reference's halves.
 
-    Lists may end before the nearest neighbour inside a half. Such splits, fewer than one in thirty, are drawn again:
+    Lists may end before the nearest neighbour inside a half. Such splits, fewer than one in eight, are drawn again:
     no value is ever wrong, and what is left out has nothing to do with the metrics.
     """
     results = [(np.empty((splits, len(SetValues._fields))), np.empty((splits, len(SetValues._fields)))) for _ in lists]

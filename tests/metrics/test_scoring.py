@@ -63,6 +63,16 @@ def test_threads_repetition_and_order_of_sets_change_no_bit():
     assert swapped["nna_cd"].value == first["nna_cd"].value
 
 
+def test_search_and_matrix_give_the_same_scores(monkeypatch):
+    samples, reference = clouds(0, 70), clouds(1, 60)
+    searched = score_points(samples, reference, protocol="hdbench", metrics=["cd"])
+    monkeypatch.setattr("hdbench.metrics.chamfer.SEARCH_FROM", 1000)
+    measured = score_points(samples, reference, protocol="hdbench", metrics=["cd"])
+    assert searched[0] == measured[0]
+    for name, array in measured[1].arrays.items():
+        assert np.array_equal(searched[1].arrays[name], array)
+
+
 def test_translation_and_scale_do_not_matter_under_hdbench():
     samples, reference = clouds(0), clouds(1)
     moved = (samples * 3 + np.float32([1, -2, 0.5])).astype(np.float32)
