@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 
 import numpy as np
 
+from hdbench.errors import HdbenchError
 from hdbench.provenance import PACKAGES, machine, package_version
 from hdbench.seeds import generator
+
+LARGEST_DEVIATION = 1e-6
+"""What a sound distance may differ from float64 arithmetic, relative."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,13 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """Run every check; one that raises is a finding, not the end."""
+    from hdbench.distances.backends import BACKENDS
+
     checks: dict[str, Callable[[], str]] = {
         "packages": _packages,
         "machine": _machine,
         "device": _device,
-        "Chamfer kernel": _chamfer,
-        "pytorch3d": _pytorch3d,
+        **{f"distances: {name}": partial(_distances, name) for name in BACKENDS},
         "occupancy": _occupancy,
         "pictures": _pictures,
         "store": _store,
@@ -56,39 +61,23 @@ def _device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu (no CUDA device)"
 
 
-def _clouds() -> tuple[np.ndarray, np.ndarray]:
-    rng = generator(0, "doctor")
-    return rng.standard_normal((300, 3)).astype(np.float32), rng.standard_normal((301, 3)).astype(np.float32)
+def _distances(name: str) -> str:
+    from hdbench.distances.backends import choose_backend, cross_check
+
+    try:
+        backend = choose_backend(name, device=_torch_device())
+    except HdbenchError as error:
+        return f"not usable here: {error}"
+    deviation = cross_check(backend)
+    if not deviation <= LARGEST_DEVIATION:
+        raise ArithmeticError(f"differs from plain arithmetic by {deviation:.1e}")
+    return f"on {backend.device} agrees with plain arithmetic to {deviation:.0e}"
 
 
-def _plain_cd_sq(a: np.ndarray, b: np.ndarray) -> float:
-    squared = ((a[:, None].astype(np.float64) - b[None]) ** 2).sum(-1)
-    return float(squared.min(1).mean() + squared.min(0).mean())
-
-
-def _agree(value: float, expected: float, tolerance: float) -> str:
-    deviation = abs(value - expected) / expected
-    if not deviation <= tolerance:
-        raise ArithmeticError(f"{value!r} differs from plain arithmetic's {expected!r}")
-    return f"agrees with plain arithmetic to {deviation:.0e}"
-
-
-def _chamfer() -> str:
-    from hdbench.distances.chamfer import cd_sq
-
-    a, b = _clouds()
-    return _agree(cd_sq(a, b), _plain_cd_sq(a, b), 1e-6)
-
-
-def _pytorch3d() -> str:
-    if find_spec("pytorch3d") is None:
-        return "not installed (optional)"
+def _torch_device() -> str:
     import torch
-    from pytorch3d.loss import chamfer_distance
 
-    a, b = _clouds()
-    value, _ = chamfer_distance(torch.from_numpy(a)[None], torch.from_numpy(b)[None])
-    return _agree(float(value), _plain_cd_sq(a, b), 1e-5)
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _occupancy() -> str:
