@@ -249,9 +249,12 @@ def _spacing_and_shade(points: Float64) -> tuple[float, Float64]:
 
 def _downsample(picture: UInt8) -> UInt8:
     """Average blocks of supersampled RGBA pixels, colours weighted by their opacity."""
-    side = picture.shape[0] // SUPERSAMPLING
-    blocks = picture.reshape(side, SUPERSAMPLING, side, SUPERSAMPLING, 4).astype(np.float32)
-    alpha = blocks[..., 3:]
-    weight = alpha.sum(axis=(1, 3))
-    color = (blocks[..., :3] * alpha).sum(axis=(1, 3)) / np.maximum(weight, 1)
-    return np.concatenate([color, weight / SUPERSAMPLING**2], axis=-1).round().astype(np.uint8)
+    weighted = picture.astype(np.float32)
+    weighted[..., :3] *= weighted[..., 3:]
+    total = np.zeros((picture.shape[0] // SUPERSAMPLING, picture.shape[1] // SUPERSAMPLING, 4), np.float32)
+    for row in range(SUPERSAMPLING):
+        for column in range(SUPERSAMPLING):
+            total += weighted[row::SUPERSAMPLING, column::SUPERSAMPLING]
+    total[..., :3] /= np.maximum(total[..., 3:], 1)
+    total[..., 3] /= SUPERSAMPLING**2
+    return total.round().astype(np.uint8)

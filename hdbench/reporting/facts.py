@@ -44,6 +44,12 @@ def caption(board: Board) -> str:
     return text
 
 
+def missing(board: Board) -> list[str]:
+    """The scores that no line has, each with the reason."""
+    reasons = ((column, board.reason(index)) for index, column in enumerate(board.columns))
+    return [f"{column.label} (protocol {column.protocol}): {reason}" for column, reason in reasons if reason]
+
+
 def counts(line: Line) -> str:
     """How many samples were scored, of how many, and where the model is from."""
     total = line.count + line.invalid

@@ -9,6 +9,7 @@ from io import StringIO
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from hdbench.reporting.rounding import rounded
 from hdbench.reporting.tables import HELD_OUT, Board, Column, Line
@@ -46,10 +47,10 @@ def score_panel(board: Board, index: int) -> str:
     """
     column = board.columns[index]
     lines = [line for line in board.lines if displayed(line, index, column)]
-    height = 0.62 + 0.27 * len(lines)
+    height = 0.56 + 0.25 * len(lines)
     with _style():
-        figure = Figure(figsize=(4.6, height))
-        axes = figure.add_axes((0.33, 0.44 / height, 0.64, 1 - 0.48 / height))
+        figure = Figure(figsize=(3.5, height))
+        axes = figure.add_axes((0.36, 0.44 / height, 0.61, 1 - 0.46 / height))
         axes.set_xlim(*_limits(board, index))
         axes.set_ylim(len(lines) - 0.4, -0.6)
         _draw_yardsticks(axes, board, index)
@@ -67,11 +68,13 @@ def loss_panel(line: Line, index: int) -> str:
     """Training loss of a model over its steps, on a logarithmic axis where it is positive."""
     curve = line.rows[0].loss_curve
     with _style():
-        figure = Figure(figsize=(4.6, 2.0))
-        axes = figure.add_axes((0.13, 0.22, 0.84, 0.74))
+        figure = Figure(figsize=(3.5, 1.8))
+        axes = figure.add_axes((0.15, 0.25, 0.82, 0.72))
         axes.plot([step for step, _ in curve], [loss for _, loss in curve], color=_ACCENT, linewidth=1.3)
         if all(loss > 0 for _, loss in curve):
             axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(True, color=_LINE, linewidth=0.6)
         axes.margins(x=0.02)
         axes.set_xlabel("training step")
@@ -150,7 +153,7 @@ def _draw_value(axes: Axes, line: Line, index: int, column: Column, place: int) 
 
 
 def _shortened(title: str) -> str:
-    return title if len(title) <= 19 else f"{title[:18]}…"
+    return title if len(title) <= 17 else f"{title[:16]}…"
 
 
 def _style() -> AbstractContextManager[None]:

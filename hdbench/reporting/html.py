@@ -43,6 +43,7 @@ def render_html(results: Results, board: Board, pictures: Pictures) -> str:
         main=main,
         caption=facts.caption(main),
         others=others,
+        missing=facts.missing(board),
         portraits=pictures.portraits,
         galleries=[_gallery(gallery) for gallery in pictures.galleries],
         near=[_near_group(entry, rows, facts.distance_scale(results)) for entry, rows in pictures.near],
@@ -80,10 +81,11 @@ def _tables(board: Board) -> tuple[Board, list[dict[str, Any]]]:
 
 def _gallery(gallery: Gallery) -> dict[str, Any]:
     line = gallery.line
+    of = f" of {line.count + line.invalid}" if line else ""
     return {
         "title": gallery.title,
-        "note": f"first {len(gallery.tiles)} of {facts.counts(line)}" if line else f"first {len(gallery.tiles)}",
-        "invalid": line.invalid if line else 0,
+        "note": f"first {len(gallery.tiles)}{of}",
+        "invalid": f"{line.invalid}{of}" if line and line.invalid else "",
         "tiles": gallery.tiles,
     }
 
@@ -98,9 +100,9 @@ def _near_group(entry: Nearness, rows: Sequence[Near], scale: float) -> dict[str
             {
                 "sample": row.sample,
                 "name": row.sample.name,
-                "caption": f"{row.sample.name}{' (as near as a copy)' if row.sample.name in entry.copies else ''}",
+                "is_copy": row.sample.name in entry.copies,
                 "others": [
-                    {"tile": tile, "name": tile.name, "caption": f"{distance * scale:.3g} · {tile.name}"}
+                    {"tile": tile, "name": tile.name, "distance": f"{distance * scale:.3g}"}
                     for tile, distance in row.training
                 ],
             }

@@ -44,6 +44,7 @@ def render_markdown(results: Results, board: Board) -> str:
         parts += [facts.caption(main).replace("; hover or focus a value for how it was made", "")]
         if halves.columns:
             parts += ["### Halves of the scores", _score_table(halves)]
+    parts += [f"Not computed: {_plain('; '.join(missing))}." if (missing := facts.missing(board)) else ""]
     near = [
         [
             _plain(entry.line.title),

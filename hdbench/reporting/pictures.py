@@ -68,7 +68,7 @@ class Pictures:
 
 def draw_pictures(run: Path, results: Results, board: Board, *, progress: Progress) -> Pictures:
     """Draw the shapes that the report of `run` shows. Sets of shapes that the folder no longer holds are left out."""
-    near = nearness(results, board)
+    near = [entry for entry in nearness(results, board) if entry.line.method not in GENERATED_CONTROLS]
     total = sum(CONTROL_TILES if line.is_control else TILES for line in board.lines) + TILES
     total += sum(3 * (CONTROL_NEAR if entry.line.is_control else NEAR) for entry in near)
     with progress.task("Drawing shapes", total) as task:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from hdbench.reporting.rounding import display_scale, rounded
+from hdbench.reporting.rounding import display_scale
 from hdbench.results import Results, Row, Score, Target, best_rows
 
 if TYPE_CHECKING:
     import pandas as pd
-    import rich.table
 
 HELD_OUT = "held-out"
 """The control a model is measured by: real shapes that are not in the reference."""
@@ -147,11 +146,11 @@ class Board:
         return tuple(dict.fromkeys(column.protocol for column in self.columns))
 
     def only(self, *, protocol: str, headline: bool) -> "Board":
-        """The board with one protocol's headline columns alone, or with its others alone."""
+        """The board with one protocol's headline columns alone, or its others alone; empty columns are left out."""
         kept = [
             index
             for index, column in enumerate(self.columns)
-            if column.protocol == protocol and column.is_headline == headline
+            if column.protocol == protocol and column.is_headline == headline and not self.reason(index)
         ]
 
         def cut(line: Line) -> Line:
@@ -159,6 +158,13 @@ class Board:
 
         columns = tuple(self.columns[index] for index in kept)
         return Board(columns, tuple(map(cut, self.models)), tuple(map(cut, self.controls)))
+
+    def reason(self, index: int) -> str | None:
+        """Why column `index` holds no value at all; None where it does."""
+        scores = [cell.score for line in self.lines if (cell := line.cells[index])]
+        if any(score.value is not None for score in scores):
+            return None
+        return next((score.reason for score in scores if score.reason), "no reason given")
 
 
 def board(results: Results) -> Board:
@@ -237,40 +243,6 @@ def to_csv(frame: "pd.DataFrame") -> str:
         return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
     return str(frame.map(harmless).to_csv(index=False, lineterminator="\n"))
-
-
-def console_table(results: Results) -> "rich.table.Table":
-    """The headline scores for a terminal, best values and ties in bold."""
-    from rich.table import Table
-    from rich.text import Text
-
-    whole = board(results)
-    main = whole.only(protocol=whole.protocols[0], headline=True) if whole.columns else whole
-    shown = Table(title=f"{results.dataset.category}, protocol {', '.join(main.protocols)}", title_justify="left")
-    shown.add_column("")
-    for column in main.columns:
-        shown.add_column(f"{column.label} {column.display_unit} {column.goal}".replace("  ", " "), justify="right")
-    for line in main.lines:
-        cells = [
-            Text("–") if cell is None else Text(str(rounded(cell.score, column.scale)), "bold" if cell.is_best else "")
-            for cell, column in zip(line.cells, main.columns, strict=True)
-        ]
-        shown.add_row(Text(line.title), *cells, style="dim" if line.is_control else "")
-    return shown
-
-
-def score_table(scores: Sequence[Score]) -> "rich.table.Table":
-    """The scores of one set of samples for a terminal, with why a value is missing."""
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table("protocol", "score", "value", "", "best")
-    for score in scores:
-        scale = display_scale(score.protocol, score.metric, score.unit)
-        column = Column(score.protocol, score.metric, score.signature, score.target, score.unit, scale)
-        value = str(rounded(score, scale)) if score.value is not None else f"– ({score.reason})"
-        shown.add_row(*map(Text, (score.protocol, column.label, value, column.display_unit, column.goal)))
-    return shown
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[Row, ...]]:

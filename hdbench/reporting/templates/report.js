@@ -27,5 +27,5 @@ document.addEventListener("click", (event) => {
   else if (button?.dataset.copy) navigator.clipboard?.writeText(button.dataset.copy).then(() => (button.textContent = "Copied"));
   else if (button?.dataset.close !== undefined || event.target === dialog) dialog.close();
 });
-dialog.addEventListener("close", () => dialog.querySelector("div").replaceChildren());
+dialog.addEventListener("close", () => dialog.open || dialog.querySelector("div").replaceChildren());
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => (part.open = true)));

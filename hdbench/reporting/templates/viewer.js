@@ -4,9 +4,14 @@
 (function studio() {
   if (!window.controls) return setTimeout(studio, 20);
   const page = parent.getComputedStyle(parent.document.documentElement);
+  renderer.outputEncoding = THREE.sRGBEncoding;
   scene.background = new THREE.Color(page.getPropertyValue("--surface").trim());
-  scene.add(new THREE.HemisphereLight(0xffffff, 0x606870, 0.75));
-  tracklight.intensity = 0.7;
+  const key = new THREE.DirectionalLight(0xffffff, 0.75);
+  key.position.set(1.5, 2, 0);
+  camera.add(key); // above the right shoulder, wherever one looks from
+  tracklight.intensity = 0.2;
+  scene.add(new THREE.HemisphereLight(0xffffff, 0x6a7480, 0.42));
+  camera.position.multiplyScalar(Math.max(1, innerHeight / innerWidth)); // a phone is narrow
   scene.traverse((item) => {
     if (item.isMesh) {
       item.geometry.computeVertexNormals();
@@ -14,7 +19,7 @@
       item.material.needsUpdate = true;
     }
     if (item.isPoints) {
-      item.material = new THREE.PointsMaterial({ color: item.material.color, size: 0.028 });
+      item.material = new THREE.PointsMaterial({ color: item.material.color, size: 0.065 });
       shadeByDepth(item.material);
     }
   });
@@ -38,10 +43,9 @@
   });
   (function frame() {
     requestAnimationFrame(frame);
-    if (turning) turn(0.006, axis);
-    controls.update();
-    render();
+    if (turning) turn(0.006, axis);  // the viewer's own loop sees that the camera moved, and draws
   })();
+  render();
   parent.document.documentElement.dataset.viewer = "ready";
 
   // Far points darker, near ones round: a cloud of one colour is a flat stain.

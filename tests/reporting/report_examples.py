@@ -1,0 +1,151 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hdbench.progress import Progress
+from hdbench.reporting.report import write_report
+from hdbench.results import Cost, DatasetInfo, Neighbours, Provenance, Results, Row, Score, SetInfo, to_json
+from hdbench.shapes import Mesh, PointCloud, Shape, write_shape_set
+
+CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
+QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+TRIANGLES = np.array([t for a, b, c, d in QUADS for t in ((a, b, c), (a, c, d))])
+
+
+def box(index: int) -> Mesh:
+    return Mesh(CORNERS * np.random.default_rng(index).uniform(0.2, 1, 3), TRIANGLES)
+
+
+def cloud(index: int) -> PointCloud:
+    return PointCloud(np.random.default_rng(index).uniform(-1, 1, (300, 3)))
+
+
+NO_MESH = Mesh(np.zeros((0, 3)), np.zeros((0, 3)))
+
+
+def score(metric: str, value: float | None, half: float | None = None, **other: object) -> Score:
+    family = metric.split("_")[0]
+    fraction = family in ("cov", "nna")
+    interval = None if value is None or half is None else (value - half, value + half)
+    fields = {
+        "protocol": "hyperdiffusion",
+        "metric": metric,
+        "value": value,
+        "interval": interval,
+        "target": {"cov": "higher", "nna": 0.5}.get(family, "lower"),
+        "unit": "fraction" if fraction else "squared length",
+        "signature": f"{metric}|protocol:hyperdiffusion|samples:4",
+    }
+    return Score(**(fields | other))
+
+
+def row(method: str, scores: list[Score], **other: object) -> Row:
+    fields = {
+        "method": method,
+        "title": method.capitalize(),
+        "model": f"{method}-hash",
+        "source": "trained",
+        "seed": 0,
+        "samples": SetInfo(path=f"samples/{method}", sha256="ab" * 32, count=4),
+        "scores": scores,
+        "cost": Cost(fit_s=12.5, sample_s_per_shape=0.25, peak_memory_bytes=2 * 10**9),
+    }
+    return Row(**(fields | other))
+
+
+def results(rows: list[Row], **other: object) -> Results:
+    fields = {
+        "run": {"category": "airplane", "protocol": "hyperdiffusion"},
+        "dataset": DatasetInfo(
+            name="procedural",
+            category="airplane",
+            fingerprint="cd" * 32,
+            counts={"train": 16, "val": 1, "test": 3},
+            reference=SetInfo(path="reference", sha256="ef" * 32, count=4),
+            reference_ids=["real-0", "real-1", "real-2", "real-3"],
+        ),
+        "rows": rows,
+        "provenance": Provenance(
+            hdbench="0.1.0",
+            git={"commit": "c0ffee", "dirty": True},
+            packages={"numpy": "2.4"},
+            machine={"processor": "Example CPU", "cores": 2, "memory_bytes": 8 * 10**9},
+            seeds=[0],
+            command="hdbench run --category airplane",
+        ),
+    }
+    return Results(**(fields | other))
+
+
+@dataclass
+class SmallRun:
+    """A run's folder of a few boxes and clouds; `results` may be replaced before it is written."""
+
+    folder: Path
+    results: Results
+    shapes: dict[str, list[Shape]] = field(default_factory=dict)
+
+    def write(self) -> "SmallRun":
+        for method, shapes in self.shapes.items():
+            self._write(f"samples/{method}", [(f"{index:05d}", shape) for index, shape in enumerate(shapes)])
+        self._write("reference", [(f"real-{index}", box(50 + index)) for index in range(4)])
+        self._write("train", [(f"train-{index}", box(80 + index)) for index in range(4)])
+        (self.folder / "results.json").write_text(to_json(self.results), encoding="utf-8")
+        return self
+
+    def _write(self, name: str, shapes: list[tuple[str, Shape]]) -> None:
+        kind = "points" if isinstance(shapes[0][1], PointCloud) else "mesh"
+        write_shape_set(self.folder / name, shapes, kind=kind, point_count=64, seed=0)
+
+    def report(self) -> list[Path]:
+        return write_report(self.folder, progress=Progress())
+
+
+def example_results() -> Results:
+    """Alpha and beta tie on MMD, beta leads on COV, alpha on 1-NNA; alpha made one invalid shape and one copy."""
+    invalid = {"00001": "no faces"}
+    alpha = row(
+        "alpha",
+        [score("mmd_cd", 0.034, 0.002), score("cov_cd", 0.3, 0.05), score("nna_cd", 0.6, 0.04)],
+        samples=SetInfo(path="samples/alpha", sha256="11" * 32, count=3, invalid=1, invalid_ids=invalid),
+        neighbours=[
+            Neighbours(sample="00000", training=["train-0", "train-1", "train-2"], distances=[0.005, 0.04, 0.05]),
+            Neighbours(sample="00002", training=["train-1", "train-2", "train-3"], distances=[0.03, 0.04, 0.05]),
+        ],
+        recipe={"width": 64},
+        loss_curve=[(1, 0.9), (100, 0.2), (200, 0.1)],
+    )
+    beta = row(
+        "beta",
+        [score("mmd_cd", 0.035, 0.002), score("cov_cd", 0.5, 0.05), score("nna_cd", 0.9, 0.04)],
+        neighbours=[Neighbours(sample="00000", training=["train-0"], distances=[0.02])],
+    )
+    copies = row(
+        "train-copy",
+        [score("mmd_cd", 0.031, 0.002), score("cov_cd", 0.5, 0.05), score("nna_cd", 0.51, 0.04)],
+        source="control",
+        neighbours=[Neighbours(sample="00000", training=["train-3"], distances=[0.01])],
+    )
+    held_out = row(
+        "held-out",
+        [score("mmd_cd", 0.030, 0.002), score("cov_cd", 0.52, 0.05), score("nna_cd", 0.5, 0.04)],
+        source="control",
+    )
+    noise = row(
+        "noise",
+        [score("mmd_cd", 0.4, 0.01), score("cov_cd", 0.01, 0.01), score("nna_cd", 1.0, 0.0)],
+        source="control",
+    )
+    return results([alpha, beta, copies, held_out, noise])
+
+
+def example_run(folder: Path) -> SmallRun:
+    shapes: dict[str, list[Shape]] = {
+        "alpha": [box(0), NO_MESH, box(2), box(3)],
+        "beta": [cloud(index) for index in range(4)],
+        "train-copy": [box(10 + index) for index in range(4)],
+        "held-out": [box(20 + index) for index in range(4)],
+        "noise": [cloud(30 + index) for index in range(4)],
+    }
+    return SmallRun(folder, example_results(), shapes)

@@ -1,0 +1,79 @@
+import re
+import shutil
+import subprocess
+
+import pytest
+from report_examples import example_results, results, row, score
+
+from hdbench.reporting.markdown import render_latex, render_markdown
+from hdbench.reporting.tables import board
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Every pipe table of a Markdown text, as lists of cells."""
+    blocks = re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE)
+    split = [[re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()] for block in blocks]
+    return [[[cell.strip() for cell in line] for line in block] for block in split]
+
+
+def markdown(document):
+    return render_markdown(document, board(document))
+
+
+def test_tables_parse_and_say_what_the_results_say():
+    text = markdown(example_results())
+    for found in tables(text):
+        assert len({len(line) for line in found}) == 1
+        assert set(found[1]) == {"---"}
+    scores = {line[0]: line for line in tables(text)[0][2:]}
+    assert scores["Alpha"] == ["Alpha", "trained, 3 of 4 valid", "**3.4 ± 0.2** (tie)", "30 ± 5", "**60 ± 4**"]
+    assert scores["*Noise*"][2] == "40.0 ± 1.0"
+    assert len(scores) == 5
+
+
+def test_facts_stand_in_it():
+    text = markdown(example_results())
+    for fact in ("hdbench run --category airplane", "c0ffee", "cd" * 32, "00001: no faces", '"width": 64', "12 s"):
+        assert fact in text, fact
+    assert "1 of 2" in text  # samples as near as copies
+
+
+def test_hostile_text_stays_text():
+    title = "a | b <script>alert(1)</script> `code` [link](javascript:x)\n| --- |"
+    text = markdown(results([row("alpha", [score("mmd_cd", 0.1, 0.01)], title=title)]))
+    assert "<script" not in text
+    assert "\n| --- |\n\n" not in text
+    for found in tables(text):
+        assert len({len(line) for line in found}) == 1
+    assert r"\[link\]" in text
+
+
+def latex(document):
+    return render_latex(document, board(document))
+
+
+def test_latex_marks_best_and_ties():
+    text = latex(example_results())
+    assert r"\toprule" in text
+    assert r"$\underline{3.4} \pm 0.2$" in text  # a tie
+    assert r"$\mathbf{60} \pm 4$" in text
+    assert r"\textit{Held-out}" in text
+    lines = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") for line in lines} == {3}
+
+
+def test_latex_of_hostile_text_compiles(tmp_path):
+    if not shutil.which("pdflatex"):
+        pytest.skip("pdflatex is not installed")
+    title = r"50\% & $x_1$ #{~^} \input{/etc/passwd} −"
+    text = latex(results([row("alpha", [score("cov_cd", 0.98, interval=(0.9, 1.0))], title=title)]))
+    page = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{text}\end{{document}}"
+    (tmp_path / "page.tex").write_text(page, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_latex_escapes_what_means_something():
+    text = latex(results([row("alpha", [score("mmd_cd", 0.1, 0.01)], title=r"a&b_{c}%\input{x}$")]))
+    assert r"a\&b\_\{c\}\%\textbackslash{}input\{x\}\$" in text
