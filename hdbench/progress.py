@@ -4,7 +4,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichBars
+    from rich.progress import TaskID
 
 
 class Task(Protocol):
@@ -69,41 +73,56 @@ class _Plain:
 
 
 class RichProgress(Progress):
-    """Bars on a terminal."""
+    """Bars on a terminal; tasks may be opened within tasks."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
         self.console = Console(stderr=True)
+        self._bars: RichBars | None = None
 
     @contextmanager
     def task(self, description: str, total: int, *, done: int = 0) -> Iterator[Task]:
         """See `Progress.task`."""
-        from rich import progress as rich
-
-        columns = (
-            rich.TextColumn("{task.description}"),
-            rich.BarColumn(),
-            rich.MofNCompleteColumn(),
-            rich.TimeElapsedColumn(),
-            rich.TextColumn("ETA"),
-            rich.TimeRemainingColumn(),
-            rich.TextColumn("{task.fields[note]}"),
-        )
-        with rich.Progress(*columns, console=self.console) as bars:
-            yield _Bar(bars, bars.add_task(description, total=total, completed=done, note=""))
+        outermost = self._bars is None
+        bars = self._bars or self._start()
+        identifier = bars.add_task(description, total=total, completed=done, note="")
+        try:
+            yield _Bar(bars, identifier)
+        finally:
+            if outermost:
+                bars.stop()
+                self._bars = None
+            else:
+                bars.update(identifier, visible=False)
 
     def say(self, message: str) -> None:
         """See `Progress.say`."""
         self.console.print(message, markup=False, highlight=False)
 
+    def _start(self) -> "RichBars":
+        from rich import progress as rich
+
+        self._bars = rich.Progress(
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TimeElapsedColumn(),
+            rich.TextColumn("ETA"),
+            rich.TimeRemainingColumn(),
+            rich.TextColumn("{task.fields[note]}", markup=False),
+            console=self.console,
+        )
+        self._bars.start()
+        return self._bars
+
 
 class _Bar:
-    def __init__(self, bars: object, identifier: int) -> None:
+    def __init__(self, bars: "RichBars", identifier: "TaskID") -> None:
         self.bars, self.identifier = bars, identifier
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self.bars.update(self.identifier, advance=steps, note=note)  # type: ignore[attr-defined]
+        self.bars.update(self.identifier, advance=steps, note=note)
 
 
 def choose_progress(*, quiet: bool) -> Progress:

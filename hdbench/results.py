@@ -40,11 +40,7 @@ class Score(Record):
 
     def distance_from_best(self) -> float:
         """How far the value is from its target: smaller is better, whatever the target; infinite without a value."""
-        if self.value is None:
-            return math.inf
-        if self.target == "lower":
-            return self.value
-        return -self.value if self.target == "higher" else abs(self.value - float(self.target))
+        return math.inf if self.value is None else _distance(self.value, self.target)
 
 
 class SetInfo(Record):
@@ -179,15 +175,29 @@ def _load(document: type[Document], path: Path) -> Document:
 
 
 def best_rows(scores: Sequence[Score | None]) -> list[int]:
-    """Indices of the best value and of all that no one could tell from it (their intervals overlap)."""
+    """Indices of the best value and of all that no one could tell from it.
+
+    Two values are told apart when the intervals of their distances from the target do not overlap.
+    """
     present = [(index, score) for index, score in enumerate(scores) if score and score.value is not None]
     if not present:
         return []
     _, best = min(present, key=lambda item: item[1].distance_from_best())
-    return [index for index, score in present if score is best or _overlap(score, best)]
+    _, reach = _distances(best)
+    return [index for index, score in present if _distances(score)[0] <= reach]
 
 
-def _overlap(a: Score, b: Score) -> bool:
-    if a.interval is None or b.interval is None:
-        return a.value == b.value
-    return a.interval[0] <= b.interval[1] and b.interval[0] <= a.interval[1]
+def _distances(score: Score) -> tuple[float, float]:
+    """The least and the largest distance from the target within the interval of a score."""
+    if score.interval is None:
+        return score.distance_from_best(), score.distance_from_best()
+    low, high = score.interval
+    near, far = sorted((_distance(low, score.target), _distance(high, score.target)))
+    passes_target = isinstance(score.target, float) and low <= score.target <= high
+    return (0.0 if passes_target else near), far
+
+
+def _distance(value: float, target: Target) -> float:
+    if isinstance(target, float):
+        return abs(value - target)
+    return value if target == "lower" else -value

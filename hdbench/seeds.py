@@ -10,7 +10,7 @@ def derive_seed(*parts: int | str) -> int:
 
     `derive_seed(seed, "sample", index)` gives each sample its own stream, whatever the batch it is drawn in.
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
+    text = "\x1f".join(f"str:{part}" if isinstance(part, str) else f"int:{int(part)}" for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 

@@ -10,6 +10,7 @@ A `ShapeSet` folder is what a run writes under `samples/<method>/` and what `hdb
 """
 
 import json
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,7 @@ def surface_area(mesh: Mesh) -> float:
 
 @dataclass(frozen=True)
 class ShapeSet:
-    """Shapes on disk, opened from a folder written by `ShapeSetWriter`."""
+    """Shapes on disk, opened from a folder written by `write_shape_set`."""
 
     folder: Path
     kind: Kind
@@ -109,7 +110,7 @@ class ShapeSet:
             with np.load(folder / "points.npz", allow_pickle=False) as stored:
                 points, valid, ids = stored["points"], stored["valid"], stored["ids"]
             return cls(folder, manifest["kind"], tuple(map(str, ids)), points, valid, manifest["invalid"])
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise HdbenchError(
                 f"{folder} is not a set of samples ({error}); expected points.npz and manifest.json."
             ) from error
@@ -139,6 +140,7 @@ def write_shape_set(
 
     Meshes are kept as PLY and sampled at `point_count` area-weighted points, each shape from a stream of its
     own, so that shape i's points depend on (seed, id) alone. Invalid shapes keep their row, filled with NaN.
+    Raises HdbenchError when clouds of fewer than `point_count` points are not all of one size.
     """
     from hdbench.geometry.sampling import shape_points
 
@@ -154,6 +156,12 @@ def write_shape_set(
         rows.append(None if reason else shape_points(shape, point_count, seed=seed, name=name))
         _write_meshes(folder / "meshes", name, shape)
     layout = next((row.shape for row in rows if row is not None), (point_count, 3))
+    for name, row in zip(ids, rows, strict=True):
+        if row is not None and row.shape != layout:
+            raise HdbenchError(
+                f"{name} has points {row.shape} where others have {layout}; give all shapes the same number of frames, "
+                f"and the same number of points or at least {point_count}."
+            )
     blank = np.full(layout, np.nan, np.float32)
     points = np.stack([blank if row is None else row for row in rows]) if rows else blank[None][:0]
     valid = np.array([row is not None for row in rows], bool)

@@ -1,0 +1,86 @@
+import pytest
+from pydantic import Field
+
+from hdbench.errors import HdbenchError
+from hdbench.recipe import Recipe, load_recipe, parse_recipe
+
+
+class Inner(Recipe):
+    rate: float = Field(0.1, gt=0)
+
+
+class Outer(Recipe):
+    steps: int
+    inner: Inner = Inner()
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package with the presets paper and smoke, and other files beside them."""
+    recipes = tmp_path / "some_method" / "recipes"
+    recipes.mkdir(parents=True)
+    (tmp_path / "some_method" / "__init__.py").touch()
+    (recipes / "smoke.toml").write_text("steps = 3\n[inner]\nrate = 0.5\n")
+    (recipes / "paper.toml").write_text("steps = 30000\n")
+    (recipes / "README.md").write_text("not a recipe")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "some_method"
+
+
+def test_presets_by_name(package):
+    assert load_recipe(Outer, package, "smoke") == Outer(steps=3, inner=Inner(rate=0.5))
+    assert load_recipe(Outer, package, "paper").inner.rate == 0.1
+
+
+def test_files_by_path(package, tmp_path):
+    (tmp_path / "mine.toml").write_text("steps = 7")
+    assert load_recipe(Outer, package, str(tmp_path / "mine.toml")).steps == 7
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("smok", "Unknown preset 'smok'. Did you mean 'smoke'? Available: paper, smoke."),
+        ("README", "Available: paper, smoke."),
+        ("missing.toml", "There is no recipe file missing.toml; presets are paper, smoke."),
+    ],
+)
+def test_unknown_sources(package, source, message):
+    with pytest.raises(HdbenchError) as caught:
+        load_recipe(Outer, package, source)
+    assert message in str(caught.value)
+
+
+def test_methods_without_hyperparameters_take_any_preset():
+    assert load_recipe(Inner, "json", "default") == Inner()
+    assert load_recipe(Inner, "", "default") == Inner()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("steps = ", "is not TOML"),
+        ("steps = 'many'", "steps: Input should be a valid integer"),
+        ("steps = 2.5", "steps: Input should be a valid integer"),
+        ("steps = 1\nstep = 2", "step: Extra inputs are not permitted (got '2')"),
+        ("steps = 1\n[inner]\nrate = 0", "inner.rate: Input should be greater than 0 (got '0')"),
+        ("", "steps: Field required"),
+    ],
+)
+def test_wrong_fields_are_named(text, words):
+    with pytest.raises(HdbenchError) as caught:
+        parse_recipe(Outer, text, "mine")
+    assert str(caught.value).startswith("Recipe mine")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text(package, tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(HdbenchError, match="UTF-8"):
+        load_recipe(Outer, package, str(tmp_path / "mine.toml"))
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Outer(steps=1).steps = 2
