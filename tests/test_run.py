@@ -1,0 +1,135 @@
+"""The main job, as a user starts it: a smoke run in a process of its own, killed and repeated."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hdbench.results import load_results
+from hdbench.shapes import ShapeSet
+
+SMOKE = ["run", "--category", "airplane", "--preset", "smoke", "--limit", "12", "--count", "4"]
+
+
+def hdbench(*arguments: str, store: Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hdbench", *arguments],
+        cwd=cwd,
+        env={**os.environ, "HDBENCH_STORE": str(store)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """An undisturbed smoke run: (working folder, store, run folder)."""
+    home = tmp_path_factory.mktemp("smoke")
+    done = hdbench(*SMOKE, store=home / "store", cwd=home)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (home / "runs").iterdir()
+    return home, home / "store", folder
+
+
+def scores(folder: Path) -> str:
+    rows = json.loads((folder / "results.json").read_text())["rows"]
+    return json.dumps([(row["method"], row["samples"]["sha256"], row["scores"], row["neighbours"]) for row in rows])
+
+
+def test_run_writes_everything_a_report_needs(smoke):
+    _, _, folder = smoke
+    names = {path.name for path in folder.iterdir()}
+    assert {"results.json", "report.html", "report.md", "leaderboard.csv", "samples", "reference", "train"} <= names
+    results = load_results(folder)
+    assert [row.method for row in results.rows] == ["hyperdiffusion", "held-out", "noise", "train-copy"]
+    for row in results.rows:
+        drawn = ShapeSet.open(folder / "samples" / row.method)
+        assert len(drawn) == 4
+        assert drawn.points.shape == (4, 2048, 3)
+        assert {score.metric for score in row.scores} >= {"mmd_cd", "cov_cd", "nna_cd"}
+        assert all(score.signature for score in row.scores)
+
+
+def test_reference_is_the_test_split_and_training_shapes_are_not_in_it(smoke):
+    results = load_results(smoke[2])
+    named = {name for row in results.rows for entry in row.neighbours for name in entry.training}
+    assert named
+    assert not named & set(results.dataset.reference_ids)
+
+
+def test_train_copy_is_flagged_by_its_nearest_training_shapes(smoke):
+    controls = [row for row in load_results(smoke[2]).rows if row.source == "control"]
+    distances = {row.method: np.mean([entry.distances[0] for entry in row.neighbours]) for row in controls}
+    # What is left is sampling noise: two samples of 2,048 points of one surface.
+    assert distances["train-copy"] < 0.5 * distances["held-out"]
+
+
+def test_the_same_command_again_computes_nothing(smoke):
+    home, store, folder = smoke
+    before = {path: path.stat().st_mtime_ns for path in (store / "artefacts").rglob("*")}
+    results = (folder / "results.json").read_bytes()
+    again = hdbench(*SMOKE, store=store, cwd=home)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in (store / "artefacts").rglob("*")} == before
+    assert (folder / "results.json").read_bytes() == results
+
+
+def test_a_damaged_artefact_is_made_again(smoke):
+    home, store, folder = smoke
+    expected = scores(folder)
+    victim = next((store / "artefacts" / "samples").rglob("points.npz"))
+    content = victim.read_bytes()
+    victim.write_bytes(content[: len(content) // 2])
+    assert hdbench(*SMOKE, store=store, cwd=home).returncode == 0
+    assert victim.read_bytes() == content
+    assert scores(folder) == expected
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_scores(smoke, tmp_path, kills):
+    moments = random.Random(kills)
+    store = tmp_path / "store"
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hdbench", *SMOKE, "--quiet"],
+            cwd=tmp_path,
+            env={**os.environ, "HDBENCH_STORE": str(store)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(1.0, 12.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = hdbench(*SMOKE, store=store, cwd=tmp_path)
+    assert last.returncode == 0, last.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert scores(folder) == scores(smoke[2])
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+    assert not list((store / "workspaces").glob("*/*"))
+
+
+def test_seeds_give_a_row_each_from_one_model(smoke, tmp_path):
+    home, store, _ = smoke
+    done = hdbench(*SMOKE, "--methods", "noise", "--seeds", "2", "--out", str(tmp_path / "run"), store=store, cwd=home)
+    assert done.returncode == 0, done.stderr
+    first, second = load_results(tmp_path / "run").rows
+    assert first.model == second.model
+    assert first.samples.sha256 != second.samples.sha256
+    assert len(ShapeSet.open(tmp_path / "run" / "samples" / "noise" / "seed-1")) == 4
+
+
+def test_json_prints_the_results(smoke):
+    home, store, folder = smoke
+    done = hdbench(*SMOKE, "--json", "--quiet", store=store, cwd=home)
+    assert json.loads(done.stdout)["rows"] == json.loads((folder / "results.json").read_text())["rows"]
+    assert not done.stderr
