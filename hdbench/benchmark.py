@@ -79,6 +79,7 @@ class Run:
         self.protocol = get_protocol(plan.protocol)
         opened = open_dataset(plan.dataset, plan.category, strict=plan.strict, store=store, progress=progress)
         self.dataset = Limited(opened, plan.limit) if plan.limit else opened
+        self.protocol.refuse_layout("sequences" if opened.kind == "sequence" else "clouds", opened.name)
         self.entrants = _choose_entrants(plan, self.dataset)
 
     def outline(self) -> str:

@@ -36,6 +36,7 @@ _SET_METRICS = ("mmd_{}", "mmd_{}_samples", "cov_{}", "nna_{}", "nna_{}_samples"
 _CD = tuple(name.format("cd") for name in _SET_METRICS)
 _EMD = tuple(name.format("emd") for name in _SET_METRICS)
 _FEATURES = ("fpd", "kpd")
+_NOVELTY = ("novelty_ratio", "novelty_p", "near_copies", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,10 @@ class Protocol:
         given = {3: "clouds", 4: "sequences"}.get(points.ndim)
         if given is None or points.shape[-1] != 3:
             raise HdbenchError(f"{role}: expected points (N, P, 3) or sequences (N, T, P, 3), got {points.shape}.")
+        self.refuse_layout(given, role)
+
+    def refuse_layout(self, given: str, role: str) -> None:
+        """Raise HdbenchError unless the protocol scores `given`, "clouds" or "sequences"."""
         if self.layout not in ("either", given):
             fitting = ", ".join(name for name, other in PROTOCOLS.items() if other.layout in ("either", given))
             raise HdbenchError(f"{role}: protocol {self.name} scores {self.layout}, not {given}; use {fitting}.")
@@ -357,7 +362,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 point_count=2048,
                 reduction="random",
                 distances=MappingProxyType({"cd": "cd_sq", "emd": "emd_l2"}),
-                metrics=(*_CD, *_EMD, "jsd", *_FEATURES),
+                metrics=(*_CD, *_EMD, "jsd", *_FEATURES, *_NOVELTY),
                 jsd_normalisation="half-bounding-box",
                 table_scale=MappingProxyType(_PERCENT),
                 sample_count="as many as references",
