@@ -31,10 +31,9 @@ from hdbench.distances.vectors import (
     keep_first,
     less_bits,
     load,
-    maximum,
-    minimum,
     minimum_nonnegative,
     multiply_add,
+    overshoot,
     reduce_maximum,
     reduce_minimum,
     reduce_sum,
@@ -244,9 +243,10 @@ def nearest_of_leaf(a: Blocks, i: int, leaf: int, b: Blocks, j: int, gaps: Float
     nearest = box_gaps(a.boxes, box, b.boxes, first_box, groups, gaps)
     best = _nearer(x, y, z, b.leaves, first_leaf + nearest * 3 * LANES, splat(np.float32(np.inf)))
     reach = reduce_maximum(best)
-    gaps[nearest] = np.inf
     for group in range(groups):
         candidates = less_bits(load(gaps, group * LANES), splat(reach))
+        if group == nearest // LANES:  # already done; to cross it out in `gaps` would stall the load above
+            candidates &= ~(np.uint64(1) << np.uint64(nearest % LANES))
         while candidates != 0:
             lane = trailing_zeros(candidates)
             candidates &= candidates - np.uint64(1)
@@ -270,16 +270,15 @@ def box_gaps(boxes: Float32, box: int, others: Float32, start: int, groups: int,
         splat_element(boxes, box + 4 * LANES),
         splat_element(boxes, box + 5 * LANES),
     )
-    zero = splat(np.float32(0))
     least = splat(np.float32(np.inf))
     for group in range(groups):
         other = start + group * 6 * LANES
-        x = maximum(maximum(load(others, other) - high_x, low_x - load(others, other + 3 * LANES)), zero)
-        y = maximum(maximum(load(others, other + LANES) - high_y, low_y - load(others, other + 4 * LANES)), zero)
-        z = maximum(maximum(load(others, other + 2 * LANES) - high_z, low_z - load(others, other + 5 * LANES)), zero)
+        x = overshoot(load(others, other) - high_x, low_x - load(others, other + 3 * LANES))
+        y = overshoot(load(others, other + LANES) - high_y, low_y - load(others, other + 4 * LANES))
+        z = overshoot(load(others, other + 2 * LANES) - high_z, low_z - load(others, other + 5 * LANES))
         gap = multiply_add(z, z, multiply_add(y, y, x * x))
         store(gaps, group * LANES, gap)
-        least = minimum(least, gap)
+        least = minimum_nonnegative(least, gap)
     smallest = splat(reduce_minimum(least))
     group = 0
     found = equal_bits(load(gaps, 0), smallest)
@@ -292,10 +291,9 @@ def box_gaps(boxes: Float32, box: int, others: Float32, start: int, groups: int,
 @numba.njit(cache=True, nogil=True, inline="always")
 def _point_gaps(x: Vector, y: Vector, z: Vector, boxes: Float32, box: int) -> Vector:
     """Squared gap between each of sixteen points and one box."""
-    zero = splat(np.float32(0))
-    u = maximum(maximum(splat_element(boxes, box) - x, x - splat_element(boxes, box + 3 * LANES)), zero)
-    v = maximum(maximum(splat_element(boxes, box + LANES) - y, y - splat_element(boxes, box + 4 * LANES)), zero)
-    w = maximum(maximum(splat_element(boxes, box + 2 * LANES) - z, z - splat_element(boxes, box + 5 * LANES)), zero)
+    u = overshoot(splat_element(boxes, box) - x, x - splat_element(boxes, box + 3 * LANES))
+    v = overshoot(splat_element(boxes, box + LANES) - y, y - splat_element(boxes, box + 4 * LANES))
+    w = overshoot(splat_element(boxes, box + 2 * LANES) - z, z - splat_element(boxes, box + 5 * LANES))
     return multiply_add(w, w, multiply_add(v, v, u * u))
 
 

@@ -148,6 +148,25 @@ def minimum_nonnegative(typing_context: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def overshoot(typing_context: Any, a: Any, b: Any) -> Any:
+    """The larger lane of each pair, or zero where both are negative.
+
+    How far a point lies outside an interval is `overshoot(low - x, x - high)`. Compared as integers, for the same
+    reason as `minimum_nonnegative`: a float with its sign set is a negative integer, whatever its size.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        integers = ir.VectorType(_INT32, LANES)
+        larger = ir.Constant(integers, [0] * LANES)
+        for vector in args:
+            bits = builder.bitcast(vector, integers)
+            larger = builder.select(builder.icmp_signed(">", bits, larger), bits, larger)
+        return builder.bitcast(larger, _VECTOR)
+
+    return float32x16(float32x16, float32x16), generate
+
+
+@intrinsic
 def square_root(typing_context: Any, vector: Any) -> Any:
     """The square root of each lane."""
 

@@ -19,6 +19,7 @@ def lanewise(a, b, c, out):
     v.store(out, 128, v.keep_first(x, 5))
     v.store(out, 144, v.splat(np.float32(7)))
     v.store(out, 160, v.splat_element(a, 3))
+    v.store(out, 176, v.overshoot(x, y))
 
 
 @njit
@@ -38,12 +39,12 @@ def operands():
 
 def test_lanewise_operations_agree_with_numpy(operands):
     a, b, c = operands
-    out = np.zeros(176, np.float32)
+    out = np.zeros(192, np.float32)
     lanewise(a, b, c, out)
     fused = (a.astype(np.float64) * b + c).astype(np.float32)  # one rounding: float64 holds the product exactly
     kept = np.where(np.arange(16) < 5, a, 0)
     expected = [a + b, a - b, a * b, fused, np.minimum(a, b), np.maximum(a, b), np.minimum(a * a, b * b)]
-    expected += [np.sqrt(a * a), kept, np.full(16, 7), np.full(16, a[3])]
+    expected += [np.sqrt(a * a), kept, np.full(16, 7), np.full(16, a[3]), np.maximum(np.maximum(a, b), 0)]
     assert np.array_equal(out.reshape(-1, 16), np.array(expected, np.float32))
 
 
