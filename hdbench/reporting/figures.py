@@ -9,10 +9,10 @@ from io import StringIO
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from hdbench.reporting.rounding import rounded
-from hdbench.reporting.tables import HELD_OUT, Board, Column, Line
+from hdbench.reporting.tables import HELD_OUT, NOISE, Board, Column, Line
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart with any colour vision."""
@@ -73,8 +73,9 @@ def loss_panel(line: Line, index: int) -> str:
         axes.plot([step for step, _ in curve], [loss for _, loss in curve], color=_ACCENT, linewidth=1.3)
         if all(loss > 0 for _, loss in curve):
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(True, color=_LINE, linewidth=0.6)
         axes.margins(x=0.02)
         axes.set_xlabel("training step")
@@ -111,8 +112,8 @@ def yardstick(board: Board, index: int) -> Span | None:
 def _limits(board: Board, index: int) -> tuple[float, float]:
     """The span of models and real shapes in column `index`, with a margin."""
     column = board.columns[index]
-    ends = _ends([*board.models, *(line for line in board.controls if line.method == HELD_OUT)], index, column)
-    ends = ends or _ends(board.controls, index, column) or [0.0]
+    ends = _ends([line for line in board.lines if line.method != NOISE], index, column)
+    ends = ends or _ends(board.lines, index, column) or [0.0]
     if not isinstance(column.target, str):
         ends.append(column.target * column.scale)
     low, high = min(ends), max(ends)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from hdbench.reporting import facts
 from hdbench.reporting.figures import loss_panel, score_panel, strip, yardstick
 from hdbench.reporting.pictures import Gallery, Near, Pictures
-from hdbench.reporting.rounding import rounded
+from hdbench.reporting.rounding import rounded, three_digits
 from hdbench.reporting.summary import Nearness, verdicts
 from hdbench.reporting.tables import Board, Line
 from hdbench.reporting.viewer import packed, script_hashes, viewer_page
@@ -93,7 +93,7 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
 def _near_group(entry: Nearness, rows: Sequence[Near], scale: float) -> dict[str, Any]:
     return {
         "title": entry.line.title,
-        "typical": f"{entry.typical * scale:.3g}",
+        "typical": three_digits(entry.typical * scale),
         "total": len(entry.entries),
         "copies": len(entry.copies),
         "entries": [
@@ -102,7 +102,7 @@ def _near_group(entry: Nearness, rows: Sequence[Near], scale: float) -> dict[str
                 "name": row.sample.name,
                 "is_copy": row.sample.name in entry.copies,
                 "others": [
-                    {"tile": tile, "name": tile.name, "distance": f"{distance * scale:.3g}"}
+                    {"tile": tile, "name": tile.name, "distance": three_digits(distance * scale)}
                     for tile, distance in row.training
                 ],
             }

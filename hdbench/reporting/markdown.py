@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hdbench.reporting import facts
-from hdbench.reporting.rounding import rounded
+from hdbench.reporting.rounding import rounded, three_digits
 from hdbench.reporting.summary import Verdict, nearness, verdicts
 from hdbench.reporting.tables import Board, Cell, Column, Line
 from hdbench.results import Results
@@ -48,7 +48,7 @@ def render_markdown(results: Results, board: Board) -> str:
     near = [
         [
             _plain(entry.line.title),
-            f"{entry.typical * scale:.3g}",
+            three_digits(entry.typical * scale),
             "–" if entry.line.is_control else f"{len(entry.copies)} of {len(entry.entries)}",
         ]
         for entry in nearness(results, board)

@@ -8,7 +8,7 @@ from pathlib import Path
 from hdbench.geometry.rendering import GENERATED, REAL, Color, encode_webp, render
 from hdbench.progress import Progress
 from hdbench.reporting.summary import Nearness, nearness
-from hdbench.reporting.tables import Board, Line
+from hdbench.reporting.tables import NOISE, Board, Line
 from hdbench.reporting.viewer import to_glb
 from hdbench.results import Neighbours, Results, Row
 from hdbench.shapes import Sequence, ShapeSet
@@ -21,8 +21,6 @@ MODELS, CONTROL_MODELS = 8, 2
 """How many of them can be turned."""
 NEAR, CONTROL_NEAR = 4, 2
 """Samples shown with their nearest training shapes."""
-GENERATED_CONTROLS = ("noise",)
-"""Controls whose samples are no real shapes."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +66,14 @@ class Pictures:
 
 def draw_pictures(run: Path, results: Results, board: Board, *, progress: Progress) -> Pictures:
     """Draw the shapes that the report of `run` shows. Sets of shapes that the folder no longer holds are left out."""
-    near = [entry for entry in nearness(results, board) if entry.line.method not in GENERATED_CONTROLS]
+    near = [entry for entry in nearness(results, board) if entry.line.method != NOISE]
     total = sum(CONTROL_TILES if line.is_control else TILES for line in board.lines) + TILES
     total += sum(3 * (CONTROL_NEAR if entry.line.is_control else NEAR) for entry in near)
     with progress.task("Drawing shapes", total) as task:
         albums = {line.rows[0].model: _sample_album(run, line.rows[0], task.advance) for line in board.lines}
         reference = _Album(run / "reference", REAL, task.advance)
         train = _Album(run / "train", REAL, task.advance)
-        galleries = [Gallery("Reference: real shapes of the test split", None, reference.first(TILES, models=MODELS))]
+        galleries = [Gallery("Reference shapes", None, reference.first(TILES, models=MODELS))]
         for line in board.lines:
             tiles, models = (CONTROL_TILES, CONTROL_MODELS) if line.is_control else (TILES, MODELS)
             galleries.append(Gallery(line.title, line, albums[line.rows[0].model].first(tiles, models=models)))
@@ -145,7 +143,7 @@ def _sample_album(run: Path, row: Row, advance: Callable[[], None]) -> _Album:
     is_plain = Path(row.method).name == row.method
     folder = run / "samples" / (row.method if is_plain else "")
     seeded = folder / f"seed-{row.seed}"
-    is_real = row.source == "control" and row.method not in GENERATED_CONTROLS
+    is_real = row.source == "control" and row.method != NOISE
     return _Album(seeded if seeded.is_dir() else folder, REAL if is_real else GENERATED, advance)
 
 

@@ -32,7 +32,7 @@ def rounded(score: Score, scale: float) -> Rounded:
         return Rounded("–")
     value = score.value * scale
     if score.interval is None:
-        return Rounded(f"{value:.3g}")
+        return Rounded(three_digits(value))
     plus, minus = score.interval[1] * scale - value, value - score.interval[0] * scale
     width = (plus + minus) / 2
     digits = _decimals(width) if width > 0 else max(0, 2 - math.floor(math.log10(abs(value) or 1)))
@@ -41,6 +41,11 @@ def rounded(score: Score, scale: float) -> Rounded:
     return Rounded(
         *(f"{max(0.0, number) if index else number:.{digits}f}" for index, number in enumerate((value, plus, minus)))
     )
+
+
+def three_digits(value: float) -> str:
+    """`value` with three digits, zeros kept, so that numbers in a column compare at a glance."""
+    return f"{value:#.3g}".removesuffix(".")
 
 
 def _decimals(width: float) -> int:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 HELD_OUT = "held-out"
 """The control a model is measured by: real shapes that are not in the reference."""
 
+NOISE = "noise"
+"""The control that is no real shape."""
+
 _MEANINGS = {
     "mmd": "how near each reference shape has a sample",
     "mmd_samples": "how near each sample has a reference shape",
@@ -288,16 +291,22 @@ def _mean(scores: list[Score]) -> Score:
 
 
 def _columns(pooled: Sequence[dict[_Key, Score]], is_model: Sequence[bool]) -> list[Column]:
-    """A column per key of the models, then per (protocol, metric) that only controls have."""
+    """A column per key for which a model has a value, then per (protocol, metric) that is not there yet.
+
+    Those come from controls, and from scores that could not be computed.
+    """
+    present = [
+        (not model, score.value is None, key, score)
+        for scores, model in zip(pooled, is_model, strict=True)
+        for key, score in scores.items()
+    ]
     columns: dict[_Key, Column] = {}
-    for models in (True, False):
-        for scores, model in zip(pooled, is_model, strict=True):
-            for key, score in scores.items():
-                taken = key in columns or (not model and any(key[:2] == other[:2] for other in columns))
-                if model == models and not taken:
-                    scale = display_scale(score.protocol, score.metric, score.unit)
-                    columns[key] = Column(*key, target=score.target, unit=score.unit, scale=scale)
-    order = list(dict.fromkeys(key[:2] for key in columns))
+    for is_control, is_missing, key, score in sorted(present, key=lambda item: (item[1], item[0])):
+        taken = any(key[:2] == other[:2] for other in columns)
+        if key not in columns and not (taken and (is_control or is_missing)):
+            scale = display_scale(score.protocol, score.metric, score.unit)
+            columns[key] = Column(*key, target=score.target, unit=score.unit, scale=scale)
+    order = list(dict.fromkeys(key[:2] for _, _, key, _ in present))
     return sorted(columns.values(), key=lambda column: order.index((column.protocol, column.metric)))
 
 
@@ -305,8 +314,8 @@ def _cell(column: Column, scores: dict[_Key, Score], is_model: bool) -> Cell | N
     exact = scores.get((column.protocol, column.metric, column.signature))
     if exact is not None:
         return Cell(exact)
+    same = [score for key, score in scores.items() if key[:2] == (column.protocol, column.metric)]
     if is_model:
-        return None
-    same = (score for key, score in scores.items() if key[:2] == (column.protocol, column.metric))
-    foreign = next(same, None)
-    return Cell(foreign, is_foreign=True) if foreign else None
+        missing = next((score for score in same if score.value is None), None)
+        return Cell(missing) if missing else None
+    return Cell(same[0], is_foreign=same[0].value is not None) if same else None

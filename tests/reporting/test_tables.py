@@ -56,6 +56,17 @@ def test_a_control_with_its_own_count_stands_in_the_models_column_with_a_mark():
     assert not arranged.models[0].cells[0].is_foreign
 
 
+def test_a_model_without_values_stands_in_the_others_columns_with_its_reason():
+    broken = row("alpha", [score("mmd_cd", None, signature="mmd_cd|short", reason="no valid samples")])
+    control = row("held-out", [score("mmd_cd", 0.02, 0.001)], source="control")
+    for rows in ([broken, control], [broken, row("beta", [score("mmd_cd", 0.03, 0.001)]), control]):
+        arranged = board(results(rows))
+        assert len(arranged.columns) == 1
+        assert arranged.models[0].cells[0].score.reason == "no valid samples"
+        assert not arranged.models[0].cells[0].is_best
+        assert not arranged.controls[0].cells[0].is_foreign
+
+
 def test_only_controls_still_make_a_table():
     control = row("noise", [score("mmd_cd", 0.4, 0.01)], source="control")
     arranged = board(results([control]))
@@ -116,6 +127,7 @@ def test_numbers_are_rounded_by_their_interval(value, half, scale, text):
 
 def test_rounding_without_interval_value_or_symmetry():
     assert str(rounded(score("mmd_cd", 0.034567), 100)) == "3.46"
+    assert str(rounded(score("mmd_cd", 0.59), 100)) == "59.0"
     assert str(rounded(score("mmd_cd", None, reason="empty"), 100)) == "–"
     lopsided = score("cov_cd", 0.98, interval=(0.9, 1.0))
     assert str(rounded(lopsided, 100)) == "98 +2 −8"
