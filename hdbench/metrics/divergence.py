@@ -1,0 +1,113 @@
+"""JSD: how differently two sets of shapes occupy space.
+
+The points of all shapes of a set are counted in a grid, and the two histograms compared by the Jensen-Shannon
+divergence in bits: 0 when the sets fill space alike, 1 when they share no cell. It sees where shapes are on average
+and nothing of single shapes. Source: Achlioptas et al. 2018, as PointFlow, DPC and PVD compute it.
+
+The grid has 28 nodes a side over [-0.5, 0.5]³, of which the 10,144 within radius 0.5 are kept; each point counts for
+its nearest node, so that whatever lies outside the ball piles up on its border. The search is in float64.
+"""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from hdbench.metrics.family import Estimate, FamilyScores, Inputs
+from hdbench.metrics.protocols import normalise
+from hdbench.metrics.uncertainty import METHOD, SMALLEST_SET, SPLITS, distance_interval, half_deviation, split_halves
+from hdbench.seeds import generator
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int16 = npt.NDArray[np.int16]
+
+RESOLUTION = 28
+NODES = 10_144
+DISTANCE = f"jsd-grid{RESOLUTION}-ball"
+
+
+def score_divergence(inputs: Inputs) -> FamilyScores:
+    """`jsd` of points normalised by the protocol's `jsd_normalisation`, with an interval."""
+    how = inputs.protocol.jsd_normalisation
+    if how is None:
+        return FamilyScores({"jsd": Estimate(None, reason=f"{inputs.protocol.name} defines no JSD")}, DISTANCE)
+    reference = occupied_nodes(normalise(inputs.raw_reference, how))
+    samples = occupied_nodes(normalise(inputs.raw_samples, how))
+    value = jsd(reference, samples)
+    interval = jsd_interval(reference, samples, seed=inputs.seed)
+    reason = None if interval else f"no interval: a set has fewer than {SMALLEST_SET} shapes"
+    return FamilyScores(
+        {"jsd": Estimate(value, interval, reason)},
+        DISTANCE,
+        interval_method=METHOD if interval else "",
+        facts={"jsd-normalisation": how},
+        arrays={"reference_nodes": reference, "sample_nodes": samples},
+    )
+
+
+def occupied_nodes(points: Float32) -> Int16:
+    """The node each point counts for: shapes (N, P, 3), or (N, T, P, 3) with all frames together, to (N, P) sorted.
+
+    These lists are the sufficient statistics of the divergence.
+    """
+    from scipy.spatial import cKDTree
+
+    flat = np.asarray(points, np.float64).reshape(len(points), -1, 3)
+    _, nearest = cKDTree(_nodes()).query(flat)
+    return np.sort(nearest.astype(np.int16), axis=1)
+
+
+def jsd(reference: Int16, samples: Int16) -> float:
+    """The divergence in bits, within [0, 1], of two sets given by `occupied_nodes`."""
+    counts = (np.bincount(nodes.ravel(), minlength=NODES)[None] for nodes in (reference, samples))
+    return float(_divergence(*(count.astype(np.float64) for count in counts))[0])
+
+
+def jsd_interval(reference: Int16, samples: Int16, *, seed: int, splits: int = SPLITS) -> tuple[float, float] | None:
+    """The 95 % interval of the divergence; None when a set has fewer than `SMALLEST_SET` shapes.
+
+    It is about the mean of the estimate, which like all divergences of histograms is biased upward in small sets.
+    Simulated coverage: 87 to 92 % with 30 shapes.
+    """
+    sizes = len(reference), len(samples)
+    if min(sizes) < SMALLEST_SET:
+        return None
+    reference_halves = split_halves(sizes[0], splits, generator(seed, "halves", "reference"))
+    sample_halves = split_halves(sizes[1], splits, generator(seed, "halves", "samples"))
+    first, second = (
+        _divergence(_histograms(reference, of_reference), _histograms(samples, of_samples))
+        for of_reference, of_samples in zip(reference_halves, sample_halves, strict=True)
+    )
+    return distance_interval(jsd(reference, samples), float(half_deviation(first, second, counts=sizes)))
+
+
+@cache
+def _nodes() -> Float64:
+    """(NODES, 3): the kept nodes, z fastest."""
+    # In units of half a spacing the nodes are odd integers, and the radius is 27 of them: no rounding decides.
+    steps = np.arange(-(RESOLUTION - 1), RESOLUTION, 2)
+    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    return grid[(grid**2).sum(1) <= (RESOLUTION - 1) ** 2] / (2 * (RESOLUTION - 1))
+
+
+def _histograms(nodes: Int16, subsets: npt.NDArray[np.bool_]) -> Float64:
+    """Counts (B, NODES) over each of B subsets (B, N) of shapes."""
+    from scipy.sparse import csr_array
+
+    shapes, points = nodes.shape
+    counts = csr_array(
+        (np.ones(nodes.size), nodes.ravel().astype(np.int32), np.arange(shapes + 1) * points), shape=(shapes, NODES)
+    )
+    counts.sum_duplicates()
+    return np.asarray(subsets.astype(np.float64) @ counts)
+
+
+def _divergence(a: Float64, b: Float64) -> Float64:
+    """Row by row, of histograms (B, NODES)."""
+    p, q = a / a.sum(1, keepdims=True), b / b.sum(1, keepdims=True)
+    return np.asarray(_entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2)
+
+
+def _entropy(p: Float64) -> Float64:
+    return np.asarray(-(p * np.log2(p, where=p > 0, out=np.zeros_like(p))).sum(1))
