@@ -53,6 +53,10 @@ class Inputs:
     seed: int
     workers: int | None
     progress: Progress
+    train: Float32 | None = None
+    """The training shapes, normalised by the protocol, where they are known."""
+    extractor: str | None = None
+    """Name of the feature extractor; None is the published one where it was imported, else the embedded one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,8 @@ class FamilyScores:
     """Whatever else decides the values, for the signature."""
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """Sufficient statistics, for npz."""
+    warnings: tuple[str, ...] = ()
+    """What makes these values doubtful, in the words that signatures use."""
 
 
 @dataclass(frozen=True)
@@ -90,3 +96,16 @@ def set_metrics(suffix: str, title: str) -> tuple[Metric, ...]:
         Metric(f"nna_{suffix}_samples", f"1-NNA-{title} (samples)", 0.5, "fraction"),
         Metric(f"nna_{suffix}_reference", f"1-NNA-{title} (reference)", 0.5, "fraction"),
     )
+
+
+DIVERGENCE = (Metric("jsd", "JSD", "lower", "bits"),)
+FEATURES = (
+    Metric("fpd", "FPD", "lower", "squared feature length"),
+    Metric("kpd", "KPD", "lower", "squared feature discrepancy"),
+)
+NOVELTY = (
+    Metric("novelty_ratio", "Novelty", 1.0, "ratio"),
+    Metric("novelty_p", "Novelty p", "higher", "probability"),
+    Metric("near_copies", "Near copies", "lower", "fraction"),
+    Metric("duplicates", "Duplicates", "lower", "fraction"),
+)
