@@ -170,6 +170,7 @@ def evaluate(
             data=data,
             invalid_samples=len(opened.invalid),
             moments=None if learnt is None else moments(learnt.points),
+            train=None if learnt is None else learnt.points,
             seed=seed,
             workers=workers,
             progress=progress,

@@ -278,6 +278,7 @@ def _scored(
         protocol=protocol,
         data=data,
         invalid_samples=len(samples.invalid),
+        train=train.points,
         seed=seed,
         workers=workshop.workers,
         progress=workshop.progress,

@@ -50,7 +50,7 @@ class Extractor:
     @property
     def signature(self) -> str:
         """Name and hash: what decides a feature beside the points."""
-        return f"{self.name}@{self.sha256[:12]}"
+        return _signature(self.name, self.sha256)
 
 
 def extract_features(points: Float32, extractor: Extractor, *, device: str = "cpu", progress: Progress) -> Float32:
@@ -76,17 +76,33 @@ def available_extractors(root: Path | None = None) -> list[str]:
 
 def choose_extractor(name: str | None = None, *, root: Path | None = None) -> Extractor:
     """The extractor called `name`; without a name the published ModelNet40 one if imported, else the embedded one."""
-    return load_extractor(name or (MODELNET40 if MODELNET40 in available_extractors(root) else EMBEDDED), root)
+    return load_extractor(_choose(name, root), root)
+
+
+def extractor_signature(name: str | None = None, *, root: Path | None = None) -> str:
+    """The signature of the extractor that `choose_extractor` would load, without loading its weights."""
+    name = _choose(name, root)
+    with _folder_of(name, root) as folder:
+        return _signature(name, _describe(folder, name)["sha256"])
 
 
 def load_extractor(name: str, root: Path | None = None) -> Extractor:
     """Load an extractor from the package or the store; HdbenchError when it is unknown or damaged."""
-    if name not in available_extractors(root):
-        raise unknown_name("extractor", name, available_extractors(root))
-    if name == EMBEDDED:
-        with importlib.resources.as_file(importlib.resources.files("hdbench.features") / "embedded") as folder:
-            return _load(folder, name)
-    return _load(_folder(root), name)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with _folder_of(name, root) as folder:
+        info, weights = _describe(folder, name), folder / f"{name}.safetensors"
+        try:
+            actual = file_digest(weights)
+            state = load_file(weights) if actual == info["sha256"] else {}
+        except (OSError, SafetensorError) as error:
+            raise _unreadable(folder, name, error) from error
+        if actual != info["sha256"]:
+            raise HdbenchError(
+                f"{weights} is damaged: expected sha256 {info['sha256']}, got {actual}. Import it again."
+            )
+        return Extractor(name, _network(state, str(weights)), actual, info)
 
 
 def save_extractor(name: str, network: PointNet2, info: Mapping[str, Any], folder: Path, *, half: bool = False) -> None:
@@ -168,24 +184,6 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
-def _load(folder: Path, name: str) -> Extractor:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    weights = folder / f"{name}.safetensors"
-    try:
-        info = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        actual = file_digest(weights)
-        if actual != info["sha256"]:
-            raise HdbenchError(
-                f"{weights} is damaged: expected sha256 {info['sha256']}, got {actual}. Import it again."
-            )
-        state = load_file(weights)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise HdbenchError(f"Extractor {name!r} in {folder} cannot be read ({error}). Import it again.") from error
-    return Extractor(name, _network(state, str(weights)), actual, info)
-
-
 def _network(state: Mapping[str, Any], where: str) -> PointNet2:
     last = state.get("fc3.weight")
     network = PointNet2(len(last) if isinstance(last, Tensor) and last.ndim == 2 else 40)
@@ -199,8 +197,43 @@ def _network(state: Mapping[str, Any], where: str) -> PointNet2:
     return network.eval().requires_grad_(False)
 
 
+def _choose(name: str | None, root: Path | None) -> str:
+    return name or (MODELNET40 if MODELNET40 in available_extractors(root) else EMBEDDED)
+
+
+def _signature(name: str, sha256: str) -> str:
+    return f"{name}@{sha256[:12]}"
+
+
+def _describe(folder: Path, name: str) -> dict[str, Any]:
+    """The JSON beside the weights."""
+    try:
+        info = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        if not isinstance(info["sha256"], str):
+            raise TypeError("sha256 is no text")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(folder, name, error) from error
+    return dict(info)
+
+
+def _unreadable(folder: Path, name: str, error: Exception) -> HdbenchError:
+    return HdbenchError(f"Extractor {name!r} in {folder} cannot be read ({error}). Import it again.")
+
+
 def _folder(root: Path | None) -> Path:
     return (root or default_root()) / "features"
+
+
+@contextmanager
+def _folder_of(name: str, root: Path | None) -> Iterator[Path]:
+    """Where the extractor called `name` lies."""
+    if name not in available_extractors(root):
+        raise unknown_name("extractor", name, available_extractors(root))
+    if name == EMBEDDED:
+        with importlib.resources.as_file(importlib.resources.files("hdbench.features") / "embedded") as folder:
+            yield folder
+    else:
+        yield _folder(root)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,16 @@ import numpy.typing as npt
 from hdbench.distances.blocks import refuse_unusable
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.geometry.normalisation import Moments, denormalise
-from hdbench.metrics.family import Estimate, Family, FamilyScores, Inputs, Metric, set_metrics
+from hdbench.metrics.family import (
+    DIVERGENCE,
+    NOVELTY,
+    Estimate,
+    Family,
+    FamilyScores,
+    Inputs,
+    Metric,
+    set_metrics,
+)
 from hdbench.metrics.nearest import NearestLists
 from hdbench.metrics.protocols import Protocol, get_protocol, set_warnings, signature
 from hdbench.progress import Progress
@@ -20,7 +29,11 @@ from hdbench.results import Score
 
 Float32 = npt.NDArray[np.float32]
 
-FAMILIES: tuple[Family, ...] = (Family("cd", "hdbench.metrics.chamfer:score_chamfer", set_metrics("cd", "CD")),)
+FAMILIES: tuple[Family, ...] = (
+    Family("cd", "hdbench.metrics.chamfer:score_chamfer", set_metrics("cd", "CD")),
+    Family("jsd", "hdbench.metrics.divergence:score_divergence", DIVERGENCE),
+    Family("novelty", "hdbench.metrics.novelty:score_novelty", NOVELTY),
+)
 """Every family of metrics, in the order of tables."""
 
 
@@ -66,6 +79,8 @@ def score_points(
     data: str = "",
     invalid_samples: int = 0,
     moments: Moments | None = None,
+    train: Float32 | None = None,
+    extractor: str | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Score], Statistics]:
@@ -82,6 +97,8 @@ def score_points(
         invalid_samples: Shapes left out of `samples` because they could not be scored; they stay in the count.
         moments: The training split's, where samples of a globally normalised model are to be brought back by them
             (protocols that do not de-normalise ignore them).
+        train: The training shapes, in the layout of the others; novelty needs them.
+        extractor: Name of the feature extractor; None is the published one where it was imported, else the embedded.
         workers: Threads; None is one per core. No value depends on it.
         progress: Where to show how far it is.
 
@@ -99,12 +116,14 @@ def score_points(
     generated = len(samples) + invalid_samples
     samples = _as_many_as_references(samples, len(reference), progress)
     inputs = _prepare(samples, reference, protocol, seed=seed, moments=moments, workers=workers, progress=progress)
+    inputs = replace(inputs, train=_prepare_train(train, protocol, seed=seed), extractor=extractor)
     facts = {
         "points": inputs.samples.shape[-2],
         "reference": len(reference),
         "samples": min(generated, max(len(reference), len(samples))),
     }
-    described = {**facts, "data": data, "moments": moments is not None, "warnings": set_warnings(protocol, **facts)}
+    described = {**facts, "data": data, "moments": moments is not None}
+    doubts = set_warnings(protocol, **facts)
     scores: list[Score] = []
     arrays: dict[str, npt.NDArray[Any]] = {}
     for family, wanted in chosen:
@@ -117,6 +136,7 @@ def score_points(
                 distance=result.distance,
                 interval=result.interval_method,
                 extra=result.facts,
+                warnings=(*doubts, *result.warnings),
                 **described,
             )
             scores.append(_score(metric, result, protocol, line))
@@ -209,6 +229,14 @@ def _prepare(
         workers=workers,
         progress=progress,
     )
+
+
+def _prepare_train(train: Float32 | None, protocol: Protocol, *, seed: int) -> Float32 | None:
+    if train is None or not len(train):
+        return None
+    kept = protocol.reduce(train, seed=seed, role="train")
+    refuse_unusable(kept, "train")
+    return _normalised(kept, protocol, "train")
 
 
 def _normalised(points: Float32, protocol: Protocol, role: str) -> Float32:
