@@ -8,6 +8,8 @@ from hdbench.errors import HdbenchError
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
 
 
 def paired_frames(a: Float32, b: Float32) -> tuple[Float32, Float32, int]:
