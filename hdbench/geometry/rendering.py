@@ -92,14 +92,6 @@ def placeholder(size: int) -> UInt8:
     return picture
 
 
-def contact_sheet(pictures: list[UInt8], *, columns: int) -> UInt8:
-    """Pictures of one size as one, row by row, the rest of the last row transparent."""
-    blank = np.zeros_like(pictures[0])
-    padded = pictures + [blank] * (-len(pictures) % columns)
-    rows = [np.concatenate(padded[start : start + columns], axis=1) for start in range(0, len(padded), columns)]
-    return np.concatenate(rows, axis=0)
-
-
 def encode_png(picture: UInt8) -> bytes:
     """The picture as PNG."""
     return _encode(picture, format="PNG", optimize=True)

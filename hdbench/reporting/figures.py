@@ -14,9 +14,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from hdbench.reporting.rounding import rounded
 from hdbench.reporting.tables import HELD_OUT, NOISE, Board, Column, Line
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's colours, told apart with any colour vision."""
-
 # Stand-ins that become the page's own colours, so that one drawing serves light, dark and print.
 _INK, _MUTED, _LINE, _ACCENT, _SURFACE = "#010203", "#010204", "#010205", "#010206", "#010207"
 _PAGE_COLORS = {

@@ -113,13 +113,6 @@ def test_color_is_the_material():
     assert red[0] > 2 * red[1]
 
 
-def test_contact_sheet_keeps_order():
-    pictures = [np.full((4, 4, 4), value, np.uint8) for value in (10, 20, 30)]
-    sheet = rendering.contact_sheet(pictures, columns=2)
-    assert sheet.shape == (8, 8, 4)
-    assert [sheet[0, 0, 0], sheet[0, 4, 0], sheet[4, 0, 0], sheet[4, 4, 0]] == [10, 20, 30, 0]
-
-
 def test_encodings_read_back():
     picture = rendering.render(box(1, 0.4, 2), size=64)
     assert np.array_equal(np.asarray(Image.open(BytesIO(rendering.encode_png(picture)))), picture)
