@@ -16,8 +16,17 @@ SEARCH_FROM = 100
 
 def score_chamfer(inputs: Inputs) -> FamilyScores:
     """`mmd_cd`, `cov_cd`, `nna_cd` and their halves, exact, with intervals."""
-    lists = chamfer_lists(inputs.reference, inputs.samples, workers=inputs.workers, progress=inputs.progress)
-    return set_scores(lists, suffix="cd", distance="cd_sq", seed=inputs.seed)
+    return set_scores(lists_of(inputs), suffix="cd", distance="cd_sq", seed=inputs.seed)
+
+
+def lists_of(inputs: Inputs) -> NearestLists:
+    """The nearest lists of `inputs`, searched for once."""
+    if "chamfer_lists" not in inputs.shared:
+        inputs.shared["chamfer_lists"] = chamfer_lists(
+            inputs.reference, inputs.samples, workers=inputs.workers, progress=inputs.progress
+        )
+    lists: NearestLists = inputs.shared["chamfer_lists"]
+    return lists
 
 
 def chamfer_lists(

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdbench.distances.search import cd_sq_nearest
-from hdbench.metrics.chamfer import chamfer_lists
+from hdbench.metrics.chamfer import lists_of
 from hdbench.metrics.family import NOVELTY, Estimate, FamilyScores, Inputs
 from hdbench.metrics.nearest import NearestLists
 from hdbench.metrics.uncertainty import (
@@ -62,7 +62,7 @@ def score_novelty(inputs: Inputs) -> FamilyScores:
     counts = len(inputs.reference), len(inputs.samples)
     if min(counts) < 2:
         return FamilyScores(_none("each set needs at least two shapes"), DISTANCE)
-    lists = chamfer_lists(inputs.reference, inputs.samples, workers=inputs.workers, progress=inputs.progress)
+    lists = lists_of(inputs)
     shares = {"duplicates": duplicates(lists)}
     if inputs.train is None:
         return FamilyScores(_none("needs the training shapes (--train)") | _estimates(shares, counts[1]), DISTANCE)
