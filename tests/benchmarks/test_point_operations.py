@@ -1,4 +1,4 @@
-"""Farthest points and ball query against the torch code that published evaluations run, on one thread."""
+"""Farthest points, ball query and PointNet++ features against the torch code of published evaluations, one thread."""
 
 import time
 
@@ -6,7 +6,9 @@ import numba
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+from hdbench.features.pointnet2 import PointNet2
 from hdbench.geometry.point_operations import ball_query, farthest_points
 
 POINTS, CENTRES, RADIUS, COUNT = 2048, 512, 0.2, 32
@@ -34,6 +36,32 @@ def reference_ball_query(centres, points, radius, count):
     indices = indices.sort(dim=-1)[0][:, :, :count]
     first = indices[:, :, :1].expand(-1, -1, count)
     return indices.where(indices < points.shape[1], first)
+
+
+def reference_features(network, points):
+    """All 16,384 and 8,192 slots of the balls through dense convolutions, as the torch port does."""
+
+    def stage(module, x):  # (N, inputs, K, M)
+        for convolution, normalisation in zip(module.mlp_convs, module.mlp_bns, strict=True):
+            n = normalisation
+            x = functional.batch_norm(convolution(x), n.running_mean, n.running_var, n.weight, n.bias)
+            x = functional.relu(x)
+        return x.amax(2)
+
+    def pick(rows, indices):
+        return rows[torch.arange(len(rows)).view(-1, *[1] * (indices.ndim - 1)), indices]
+
+    features = None
+    for module, centres, radius, count in ((network.sa1, 512, 0.2, 32), (network.sa2, 128, 0.4, 64)):
+        chosen = pick(points, reference_farthest_points(points, centres))
+        balls = reference_ball_query(chosen, points, radius, count)
+        slots = pick(points, balls) - chosen[:, :, None]
+        if features is not None:
+            slots = torch.cat([slots, pick(features.mT, balls)], dim=-1)
+        features, points = stage(module, slots.permute(0, 3, 2, 1)), chosen
+    feature = stage(network.sa3, torch.cat([points, features.mT], dim=-1).mT[..., None])[..., 0]
+    hidden = functional.relu(network.bn1(network.fc1(feature)))
+    return functional.relu(network.bn2(network.fc2(hidden)))
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +123,12 @@ def test_ball_query(benchmark, clouds):
         lambda: reference_ball_query(centres, clouds, RADIUS, COUNT),
     )
     assert ratio >= 50
+
+
+def test_features(benchmark, clouds):
+    torch.manual_seed(0)
+    network = PointNet2().eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(network(clouds).features, reference_features(network, clouds), atol=1e-3, rtol=1e-2)
+        ratio = compare(benchmark, lambda: network(clouds), lambda: reference_features(network, clouds))
+    assert ratio >= 6
