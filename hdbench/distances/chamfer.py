@@ -243,17 +243,25 @@ def nearest_of_leaf(a: Blocks, i: int, leaf: int, b: Blocks, j: int, gaps: Float
     nearest = box_gaps(a.boxes, box, b.boxes, first_box, groups, gaps)
     best = _nearer(x, y, z, b.leaves, first_leaf + nearest * 3 * LANES, splat(np.float32(np.inf)))
     reach = reduce_maximum(best)
-    for group in range(groups):
+    home = nearest // LANES
+    for turn in range(groups):
+        group = home if turn == 0 else turn - (turn <= home)  # the nearest leaf's neighbours in order come first
         candidates = less_bits(load(gaps, group * LANES), splat(reach))
-        if group == nearest // LANES:  # already done; to cross it out in `gaps` would stall the load above
+        if group == home:  # done already; to cross it out in `gaps` would stall the load above
             candidates &= ~(np.uint64(1) << np.uint64(nearest % LANES))
+        # Which leaves to search is settled before the first of them is: whether one is worth it is a coin toss
+        # that the processor would guess wrong half of the time, and its arithmetic waits in vain.
+        hits = np.uint64(0)
         while candidates != 0:
             lane = trailing_zeros(candidates)
             candidates &= candidates - np.uint64(1)
             gap = _point_gaps(x, y, z, b.boxes, first_box + group * 6 * LANES + lane)
-            if less_bits(gap, best) != 0:
-                best = _nearer(x, y, z, b.leaves, first_leaf + (group * LANES + lane) * 3 * LANES, best)
-                reach = reduce_maximum(best)
+            hits |= np.uint64(less_bits(gap, best) != 0) << np.uint64(lane)
+        while hits != 0:
+            lane = trailing_zeros(hits)
+            hits &= hits - np.uint64(1)
+            best = _nearer(x, y, z, b.leaves, first_leaf + (group * LANES + lane) * 3 * LANES, best)
+        reach = reduce_maximum(best)
     return best
 
 

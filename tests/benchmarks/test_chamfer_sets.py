@@ -65,11 +65,14 @@ def tree_way(sets):
     start = time.process_time()
     trees = [cKDTree(cloud) for cloud in clouds]
     building = (time.process_time() - start) / len(clouds)
-    start = time.process_time()
-    for i in range(8):
-        for j in range(8, 16):
-            (trees[j].query(clouds[i])[0] ** 2).mean() + (trees[i].query(clouds[j])[0] ** 2).mean()
-    return (time.process_time() - start) / 64 + building * 2 * COUNT / DISTINCT_PAIRS
+    took = []
+    for _ in range(3):
+        start = time.process_time()
+        for i in range(8):
+            for j in range(8, 16):
+                (trees[j].query(clouds[i])[0] ** 2).mean() + (trees[i].query(clouds[j])[0] ** 2).mean()
+        took.append((time.process_time() - start) / 64)
+    return min(took) + building * 2 * COUNT / DISTINCT_PAIRS
 
 
 @pytest.fixture(scope="module", autouse=True)
