@@ -97,17 +97,12 @@ class Run:
 
     def execute(self) -> Results:
         """Carry the plan out and write the run's folder; returns what stands in its results.json."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with lock(self.folder / ".lock"):
-                remove_leftovers(self.folder)
-                results = self._fill()
-                self._report()
-                return results
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
-            raise HdbenchError(
-                f"The run's folder {self.folder} cannot be written ({error.strerror}); choose another with --out."
-            ) from error
+        _refuse_unwritable(self.folder)
+        with lock(self.folder / ".lock"):
+            remove_leftovers(self.folder)
+            results = self._fill()
+            self._report()
+            return results
 
     def _fill(self) -> Results:
         prepared = self._prepare()
@@ -222,6 +217,16 @@ def _choose_entrants(plan: Plan, dataset: Dataset) -> tuple[Entrant, ...]:
     return tuple(
         Entrant(method, load_recipe(method.recipe_type, _package(method), plan.preset)) for method in chosen.values()
     )
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise HdbenchError(
+            f"The run's folder {folder} cannot be written ({error.strerror}); choose another with --out."
+        ) from error
 
 
 def _package(method: type[Method]) -> str:

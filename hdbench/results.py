@@ -4,12 +4,15 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hdbench.errors import HdbenchError
 from hdbench.recipe import first_complaint
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Target = Literal["lower", "higher"] | float
 
@@ -146,6 +149,12 @@ class Results(Record):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
+    def table(self) -> "pd.DataFrame":
+        """One line per row and score, with its interval and signature."""
+        from hdbench.reporting.tables import table
+
+        return table(self)
+
 
 Document = TypeVar("Document", Scores, Results)
 
@@ -155,14 +164,15 @@ def to_json(document: Scores | Results) -> str:
     return json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n"
 
 
-def load_results(path: Path) -> Results:
+def load_results(path: Path | str) -> Results:
     """Read a results.json, or the one in a run's folder."""
+    path = Path(path)
     return _load(Results, path / "results.json" if path.is_dir() else path)
 
 
-def load_scores(path: Path) -> Scores:
+def load_scores(path: Path | str) -> Scores:
     """Read what `hdbench evaluate --json` wrote."""
-    return _load(Scores, path)
+    return _load(Scores, Path(path))
 
 
 def _load(document: type[Document], path: Path) -> Document:
