@@ -54,6 +54,12 @@ class FittingRecipe(BaseModel):
     anchor: str | None = None
     """The anchor shape; without a name the first training shape that can be fitted."""
     anchor_steps: int = Field(default=2000, ge=1)
+    averaging_rounds: int = Field(default=0, ge=0)
+    """Times the start is moved from the anchor towards all shapes: to the mean of short fits (Reptile)."""
+    averaging_shapes: int = Field(default=12, ge=1)
+    """Shapes of each round, the same every time, evenly spread over the training split."""
+    averaging_steps: int = Field(default=150, ge=1)
+    """Length of the short fits."""
     minimum_iou: float = Field(default=0.8, ge=0, le=1)
     """Fields with less held-out IoU are left out, and listed."""
     held_out_points: int = Field(default=16_384, ge=2)
@@ -272,7 +278,7 @@ def orthogonalized(matrix: Tensor, iterations: int = 5) -> Tensor:
     x = x / (x.norm() + 1e-7)
     for _ in range(iterations):
         gram = x @ x.T
-        x = 3.4445 * x + torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315) @ x
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return x if len(matrix) <= matrix.shape[1] else x.T
 
 

@@ -205,3 +205,19 @@ def test_independent_fields_start_apart(tmp_path):
     assert independent.anchor is None
     distance = [np.linalg.norm(np.diff(fields.vectors, axis=0)) for fields in (independent, anchored)]
     assert distance[0] > 1.5 * distance[1]
+
+
+def test_common_start_brings_the_fields_together(tmp_path):
+    """Reptile's start lies nearer to all fits, so that as many steps lead further and end closer together."""
+    recipe = RECIPE.model_copy(update={"learning_rate": 0.01, "minimum_iou": 0.0})
+    averaged = recipe.model_copy(update={"averaging_rounds": 6, "averaging_shapes": 4, "averaging_steps": 20})
+    names = Solids().names
+    plain = fit_fields(Solids(), names, recipe, context(tmp_path / "plain"))
+    first = fit_fields(Solids(), names, averaged, context(tmp_path / "averaged"))
+    assert first.anchor == plain.anchor
+    assert np.mean(list(first.ious.values())) > np.mean(list(plain.ious.values()))
+    again = fit_fields(Solids(), names, averaged, context(tmp_path / "again"))
+    np.testing.assert_array_equal(first.vectors, again.vectors)
+    (tmp_path / "averaged" / "fields" / "000000.safetensors").unlink()
+    resumed = fit_fields(Solids(), names, averaged, context(tmp_path / "averaged"))
+    np.testing.assert_array_equal(first.vectors, resumed.vectors)
