@@ -11,8 +11,8 @@ half-samples around their own mean, scaled by sqrt(m / (n - m)), is right for av
 between shapes three times and more, and gives 1-NNA intervals that are a quarter too wide.)
 
 Fractions get Wilson's interval at the effective number of shapes that this deviation implies, distances one that is
-symmetric in the logarithm. Simulated coverage of the 95 % intervals (tests, docs/statistics.md): 1-NNA and COV 93 to
-97 %; MMD 95 to 99 %, since the nearest of twice as many shapes is nearer: its deviation is somewhat overestimated.
+symmetric in the logarithm. Simulated coverage of the 95 % intervals (docs/statistics.md, tests): 1-NNA and COV 93 to
+97 %; MMD 97 to 99 %, since the nearest of twice as many shapes is nearer: its deviation is somewhat overestimated.
 """
 
 import math
@@ -182,7 +182,7 @@ def _refuse_unpaired(a: NearestLists, b: NearestLists) -> None:
 def _values_of_halves(lists: tuple[NearestLists, ...], *, seed: int, splits: int) -> list[tuple[Float64, Float64]]:
     """For each of `lists`, its values (splits, 6) on the first and second halves; all share the reference's halves.
 
-    Lists may end before the nearest neighbour inside a half. Such splits, fewer than one in eight, are drawn again:
+    Lists may end before the nearest neighbour inside a half. Such splits, fewer than one in sixteen, are drawn again:
     no value is ever wrong, and what is left out has nothing to do with the metrics.
     """
     results = [(np.empty((splits, len(SetValues._fields))), np.empty((splits, len(SetValues._fields)))) for _ in lists]
