@@ -115,6 +115,11 @@ def evaluate(
     reference: Annotated[Path, typer.Option(help="The real shapes to compare with.")],
     train: Annotated[Path | None, typer.Option(help="The training shapes, for novelty.")] = None,
     protocol: Annotated[str, typer.Option(help="One or more, comma-separated.")] = "hyperdiffusion",
+    metrics: Annotated[
+        str,
+        typer.Option(help="Only these metrics or families, comma-separated: cd, emd, emd_published, …"),
+    ] = "",
+    extractor: Annotated[str | None, typer.Option(help="Feature extractor of FPD and KPD.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of surface points and intervals.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the scores and their statistics here.")
@@ -127,7 +132,14 @@ def evaluate(
     from hdbench.reporting.console import score_table, signature_lines
 
     evaluation = score(
-        samples, reference, train=train, protocol=_names(protocol), seed=seed, progress=choose_progress(quiet=quiet)
+        samples,
+        reference,
+        train=train,
+        protocol=_names(protocol),
+        metrics=_names(metrics) or None,
+        extractor=extractor,
+        seed=seed,
+        progress=choose_progress(quiet=quiet),
     )
     if json_file:
         evaluation.write(json_file)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from hdbench.distances.chamfer import cd_sq_matrix
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.geometry.normalisation import moments
-from hdbench.geometry.sampling import shape_points
+from hdbench.geometry.sampling import Reduction, shape_points
 from hdbench.metrics.protocols import Protocol, get_protocol
 from hdbench.metrics.scoring import Statistics, score_points
 from hdbench.progress import Progress
@@ -37,19 +37,22 @@ class PointSet:
     path: str
     invalid: dict[str, str]
     """Reason by id for the shapes left out."""
+    is_ours: bool = False
+    """Written by hdbench, and so in the coordinates of the data."""
 
     @classmethod
     def of(cls, shapes: ShapeSet, path: str) -> "PointSet":
         """The points of a set on disk."""
         ids = tuple(name for name, valid in zip(shapes.ids, shapes.valid, strict=True) if valid)
-        return cls(shapes.points[shapes.valid], ids, path, shapes.invalid)
+        return cls(shapes.points[shapes.valid], ids, path, shapes.invalid, is_ours=True)
 
     def select(self, ids: Iterable[str]) -> "PointSet":
         """The subset called `ids`, in the order of this set."""
         wanted = set(ids)
         chosen = [index for index, name in enumerate(self.ids) if name in wanted]
         invalid = {name: reason for name, reason in self.invalid.items() if name in wanted}
-        return PointSet(self.points[chosen], tuple(self.ids[index] for index in chosen), self.path, invalid)
+        ids = tuple(self.ids[index] for index in chosen)
+        return replace(self, points=self.points[chosen], ids=ids, invalid=invalid)
 
     @property
     def info(self) -> SetInfo:
@@ -59,12 +62,13 @@ class PointSet:
         return SetInfo(path=self.path, sha256=digest, count=count, invalid=invalid, invalid_ids=self.invalid)
 
 
-def open_point_set(source: Any, *, role: str, seed: int = 0, progress: Progress | None = None) -> PointSet:
+def open_point_set(source: Any, *, role: str, seed: int = 0, keep: Reduction = "random") -> PointSet:
     """Read `source` into points; shapes that cannot be scored are left out and named in `invalid`.
 
     `source` is a path (see `hdbench.datasets.readers`), a `PointSet`, a `ShapeSet`, an array or tensor (N, P, 3) or
     (N, T, P, 3), or a sequence of arrays, `trimesh.Trimesh` objects and hdbench shapes. `role` ("samples",
-    "reference", "train") names it in errors. Meshes are sampled at 2,048 points, each from (seed, its id) alone.
+    "reference", "train") names it in errors. Meshes are sampled at 2,048 points, each from (seed, its id) alone; of
+    clouds with more, a random choice or the first ones are kept.
 
     Raises HdbenchError when nothing valid is left or when the shapes differ in their number of points.
     """
@@ -72,6 +76,8 @@ def open_point_set(source: Any, *, role: str, seed: int = 0, progress: Progress 
         return source
     if isinstance(source, ShapeSet):
         return PointSet.of(source, str(source.folder))
+    if isinstance(source, str | Path) and ShapeSet.is_one(Path(source)):
+        return PointSet.of(ShapeSet.open(Path(source)), str(source))
     path = str(source) if isinstance(source, str | Path) else f"{role} (in memory)"
     rows: list[Float32] = []
     ids: list[str] = []
@@ -80,7 +86,7 @@ def open_point_set(source: Any, *, role: str, seed: int = 0, progress: Progress 
         reason = str(shape) if isinstance(shape, HdbenchError) else defect(shape)
         if reason is None and not isinstance(shape, HdbenchError):
             ids.append(name)
-            rows.append(shape_points(shape, POINT_COUNT, seed=seed, name=name))
+            rows.append(shape_points(shape, POINT_COUNT, seed=seed, name=name, keep=keep))
         else:
             invalid[name] = str(reason)
     if not rows:
@@ -132,6 +138,8 @@ def evaluate(
     *,
     train: Any = None,
     protocol: str | Iterable[str] = "hyperdiffusion",
+    metrics: Iterable[str] | None = None,
+    extractor: str | None = None,
     data: str = "",
     seed: int = 0,
     workers: int | None = None,
@@ -143,8 +151,12 @@ def evaluate(
         samples: What a model made: a path, an array or tensor (N, P, 3) or (N, T, P, 3), or a sequence of arrays,
             `trimesh.Trimesh` objects or paths.
         reference: The real shapes to compare with, in any of these forms.
-        train: The shapes the model learnt from, for novelty and for protocols that de-normalise with them.
+        train: The shapes the model learnt from, for novelty, and for protocols that de-normalise samples with them
+            (not those of an hdbench run, which are in the coordinates of the data).
         protocol: One name or several, see `hdbench protocols list`; the same samples are scored under each.
+        metrics: Metrics or families (`cd`, `emd`, `emd_published`, …) to compute; None is what the protocols ask for.
+        extractor: The feature extractor of FPD and KPD; None is the published one where it was imported, else the
+            embedded one.
         data: What the reference is, for the signatures ("shapenet/airplane/test").
         seed: Of surface points, of the choice of points and of the intervals.
         workers: Threads; None is one per core.
@@ -154,33 +166,42 @@ def evaluate(
         HdbenchError: For anything that cannot be read or compared, saying what, where and how to mend it.
     """
     names = (protocol,) if isinstance(protocol, str) else tuple(protocol)
+    metrics = None if metrics is None else tuple(metrics)
     if not names:
         raise HdbenchError("Name at least one protocol; see `hdbench protocols list`.")
     protocols = [get_protocol(name) for name in names]
-    opened = open_point_set(samples, role="samples", seed=seed)
-    compared = open_point_set(reference, role="reference", seed=seed)
-    learnt = None if train is None else open_point_set(train, role="train", seed=seed)
+    sources = {"samples": samples, "reference": reference} | ({} if train is None else {"train": train})
+    # Protocols that keep other points of large clouds read the shapes anew.
+    opened = {
+        keep: {role: open_point_set(source, role=role, seed=seed, keep=keep) for role, source in sources.items()}
+        for keep in dict.fromkeys(entry.reduction for entry in protocols)
+    }
     scores: list[Score] = []
     statistics = Statistics({})
     for entry in protocols:
+        sets = opened[entry.reduction]
+        learnt = sets.get("train")
         values, made_from = score_points(
-            opened.points,
-            compared.points,
+            sets["samples"].points,
+            sets["reference"].points,
             protocol=entry,
+            metrics=metrics,
             data=data,
-            invalid_samples=len(opened.invalid),
-            moments=None if learnt is None else moments(learnt.points),
+            invalid_samples=len(sets["samples"].invalid),
+            moments=None if learnt is None or sets["samples"].is_ours else moments(learnt.points),
             train=None if learnt is None else learnt.points,
+            extractor=extractor,
             seed=seed,
             workers=workers,
             progress=progress,
         )
         scores += values
         statistics = statistics.merged(made_from)
+    shown = opened[protocols[0].reduction]
     document = Scores(
-        samples=opened.info,
-        reference=compared.info,
-        train=None if learnt is None else learnt.info,
+        samples=shown["samples"].info,
+        reference=shown["reference"].info,
+        train=shown["train"].info if "train" in shown else None,
         scores=scores,
         provenance=provenance([seed]),
     )

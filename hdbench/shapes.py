@@ -115,6 +115,11 @@ class ShapeSet:
                 f"{folder} is not a set of samples ({error}); expected points.npz and manifest.json."
             ) from error
 
+    @staticmethod
+    def is_one(folder: Path) -> bool:
+        """Whether `folder` looks like a shape set."""
+        return (folder / "points.npz").is_file() and (folder / "manifest.json").is_file()
+
     def shape(self, index: int) -> Shape:
         """Shape `index` in its native form: the mesh where meshes are kept, else its points."""
         path = self.folder / "meshes" / self.ids[index]

@@ -121,7 +121,7 @@ def _read_row(path: Path, index: int) -> Shape:
 
 
 def _folder_entries(path: Path) -> list[Entry]:
-    if (path / "points.npz").is_file() and (path / "manifest.json").is_file():
+    if ShapeSet.is_one(path):
         return _sample_entries(path)
     children = _children(path)
     sample_sets = [child.name for child in children if (child / "points.npz").is_file()]

@@ -21,6 +21,7 @@ from hdbench.geometry.normalisation import (
     unit_deviation,
     unit_deviation_uncentred,
 )
+from hdbench.geometry.sampling import Reduction
 from hdbench.seeds import generator
 
 Float32 = npt.NDArray[np.float32]
@@ -53,7 +54,7 @@ class Protocol:
     denormalises: bool
     """Samples are first brought back by the training split's moments, when those are given."""
     point_count: int
-    reduction: Literal["first", "random"]
+    reduction: Reduction
     """Which points are kept of shapes that have more: the first ones, or a choice seeded per shape."""
     distances: Mapping[str, str]
     """Convention by family: `cd`, `emd` (exact) and `emd_published` (the paper's approximation)."""
