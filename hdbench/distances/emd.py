@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hdbench.distances.blocks import Blocks, make_blocks
-from hdbench.distances.emd_auction import auction, start_prices
+from hdbench.distances.emd_auction import auction
+from hdbench.distances.emd_coarse import Clouds, first_prices, make_clouds
 from hdbench.distances.emd_inputs import Float32, Float64, paired_frames
 from hdbench.distances.emd_settle import settle
 from hdbench.distances.tiles import run_tiles
@@ -91,12 +91,14 @@ def emd_sq_matrix(
     return _matrix(a, b, squared=True, tolerance=tolerance, workers=workers, progress=progress)
 
 
-def pair_emd(a: Blocks, i: int, b: Blocks, j: int, *, squared: bool = False, tolerance: float = 0.0) -> EmdResult:
+def pair_emd(a: Clouds, i: int, b: Clouds, j: int, *, squared: bool = False, tolerance: float = 0.0) -> EmdResult:
     """The distance of cloud `i` of `a` and cloud `j` of `b`, whose point counts are equal."""
-    prices, owners = start_prices(b), np.empty(b.point_count, np.int32)
-    value, lower = auction(a, i, b, j, squared, 0.0, max(tolerance, _SETTLING_GAP), np.inf, prices, owners)
+    x, y = a.blocks, b.blocks
+    owners = np.empty(y.point_count, np.int32)
+    prices, epsilon = first_prices(a, i, b, j, squared)
+    value, lower = auction(x, i, y, j, squared, epsilon, max(tolerance, _SETTLING_GAP), np.inf, prices, owners)
     if value - lower > tolerance * value:
-        value = lower = settle(a, i, b, j, squared, prices, owners, value, lower)
+        value = lower = settle(x, i, y, j, squared, prices, owners, value, lower)
     return _result(value, lower)
 
 
@@ -106,7 +108,7 @@ def _result(value: float, lower: float) -> EmdResult:
 
 def _pair(a: Float32, b: Float32, *, squared: bool, tolerance: float) -> EmdResult:
     first, second, frames = paired_frames(np.asarray(a)[None], np.asarray(b)[None])
-    blocks = make_blocks(first), make_blocks(second)
+    blocks = make_clouds(first), make_clouds(second)
     results = [pair_emd(blocks[0], t, blocks[1], t, squared=squared, tolerance=tolerance) for t in range(frames)]
     return _result(float(np.mean([r.value for r in results])), float(np.mean([r.lower for r in results])))
 
@@ -121,8 +123,8 @@ def _matrix(
     progress: Progress | None,
 ) -> Float64:
     first, second, frames = paired_frames(a, a if b is None else b)
-    rows = make_blocks(first)
-    columns = rows if b is None else make_blocks(second)
+    rows = make_clouds(first)
+    columns = rows if b is None else make_clouds(second)
     result = np.zeros((len(first) // frames, len(second) // frames))
 
     def fill(pair: tuple[int, int]) -> None:

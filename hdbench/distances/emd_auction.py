@@ -55,6 +55,7 @@ _PATIENCE = 1500
 _UNDERFLOW = 1e-21
 
 
+@numba.njit(cache=True, nogil=True)
 def start_prices(blocks: Blocks) -> Float32:
     """Prices for a first auction over the points of one cloud of `blocks`: nothing for each, (16 L,) float32."""
     prices = np.zeros(blocks.leaves.shape[1] * LANES, np.float32)
@@ -111,7 +112,7 @@ def auction(
         finest = _FINEST * prices[:count].max()
         goal = max(_EPSILON_PER_GAP * tolerance * upper, finest)
         if epsilon <= goal or enough < np.inf or patience <= 0:
-            bound = _dual(x, i, y, j, squared, prices, floors, hints)
+            bound = dual_bound(x, i, y, j, squared, prices, floors, hints)
             if bound > lower:
                 lower = bound
                 proof[:] = prices
@@ -170,7 +171,9 @@ def _phase(
 
 
 @numba.njit(cache=True, nogil=True)
-def _dual(x: Blocks, i: int, y: Blocks, j: int, squared: bool, prices: Float32, floors: Float32, hints: Int32) -> float:
+def dual_bound(
+    x: Blocks, i: int, y: Blocks, j: int, squared: bool, prices: Float32, floors: Float32, hints: Int32
+) -> float:
     """The lower bound that `prices` prove."""
     count = len(hints)
     total = 0.0

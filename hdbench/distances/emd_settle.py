@@ -139,22 +139,22 @@ def _match(starts: Int64, columns: Int64, weights: Float64) -> Int64:
         # Dijkstra from the free row to the nearest free column, over columns and the rows that own them.
         heap = [(np.inf, np.int64(-1))]
         seen = [np.int64(-1)]
-        row, reached, end = free, 0.0, np.int64(-1)
+        current, reached, end = free, 0.0, np.int64(-1)
         while end < 0:
-            for position in range(starts[row], starts[row + 1]):
+            for position in range(starts[current], starts[current + 1]):
                 column = columns[position]
-                length = reached + weights[position] - row_duals[row] - column_duals[column]
+                length = reached + weights[position] - row_duals[current] - column_duals[column]
                 if length < distance[column]:
                     if distance[column] == np.inf:
                         seen.append(column)
-                    distance[column], source[column] = length, row
+                    distance[column], source[column] = length, current
                     heapq.heappush(heap, (length, column))
             reached, column = heapq.heappop(heap)
             while final[column]:
                 reached, column = heapq.heappop(heap)
             final[column] = True
-            row = owner[column]
-            if row < 0:
+            current = owner[column]
+            if current < 0:
                 end = column
         row_duals[free] += reached
         for column in seen[1:]:
@@ -163,7 +163,7 @@ def _match(starts: Int64, columns: Int64, weights: Float64) -> Int64:
                 row_duals[owner[column]] += reached - distance[column]
             distance[column], final[column] = np.inf, False
         while end >= 0:
-            row = source[end]
-            owner[end] = row
-            end, partner[row] = partner[row], end
+            current = source[end]
+            owner[end] = current
+            end, partner[current] = partner[current], end
     return partner
