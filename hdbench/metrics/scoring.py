@@ -31,6 +31,8 @@ Float32 = npt.NDArray[np.float32]
 
 FAMILIES: tuple[Family, ...] = (
     Family("cd", "hdbench.metrics.chamfer:score_chamfer", set_metrics("cd", "CD")),
+    Family("emd", "hdbench.metrics.emd:score_emd", set_metrics("emd", "EMD")),
+    Family("emd_published", "hdbench.metrics.emd:score_published_emd", set_metrics("emd_published", "EMD (published)")),
     Family("jsd", "hdbench.metrics.divergence:score_divergence", DIVERGENCE),
     Family("novelty", "hdbench.metrics.novelty:score_novelty", NOVELTY),
 )
