@@ -234,10 +234,13 @@ def score(
 
     `data` names the reference in the signatures.
     """
+    from hdbench.features.extractors import extractor_signature
+
     sets = {"samples": samples, "reference": reference, "train": train}
     inputs = {
         **{role: entry.info.model_dump(mode="json", exclude={"path"}) for role, entry in sets.items()},
         "protocol": protocol.fingerprint(),
+        "features": extractor_signature(),
         "data": data,
         "seed": seed,
         "neighbours": neighbours,

@@ -14,6 +14,7 @@ from hdbench.errors import HdbenchError, unknown_name
 from hdbench.geometry.normalisation import Moments, denormalise
 from hdbench.metrics.family import (
     DIVERGENCE,
+    FEATURES,
     NOVELTY,
     Estimate,
     Family,
@@ -34,6 +35,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("emd", "hdbench.metrics.emd:score_emd", set_metrics("emd", "EMD")),
     Family("emd_published", "hdbench.metrics.emd:score_published_emd", set_metrics("emd_published", "EMD (published)")),
     Family("jsd", "hdbench.metrics.divergence:score_divergence", DIVERGENCE),
+    Family("features", "hdbench.metrics.frechet:score_features", FEATURES),
     Family("novelty", "hdbench.metrics.novelty:score_novelty", NOVELTY),
 )
 """Every family of metrics, in the order of tables."""
