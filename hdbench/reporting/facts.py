@@ -5,7 +5,7 @@ from typing import Any
 
 from hdbench.metrics.protocols import PROTOCOLS
 from hdbench.reporting.rounding import display_scale, rounded
-from hdbench.reporting.tables import Board, Cell, Line
+from hdbench.reporting.tables import Board, Cell, Column, Line
 from hdbench.results import Results, SetInfo
 
 _CD_METRIC = "mmd_cd"
@@ -39,9 +39,19 @@ def caption(board: Board) -> str:
     text = "Value ± half of its 95 % interval; hover or focus a value for how it was made."
     if len(board.models) > 1:
         text += " Tie: its interval overlaps the best one's."
-    if any(cell.is_foreign for line in board.lines for cell in line.cells if cell):
-        text += " † measured on other counts than the models, see its signature."
-    return text
+    return " ".join(filter(None, (text, foreign_note(board))))
+
+
+def foreign_note(board: Board) -> str:
+    """What † means, where the board has it."""
+    if not any(cell.is_foreign for line in board.lines for cell in line.cells if cell):
+        return ""
+    return "† measured on other counts than the models, so not to be compared with them: see its signature."
+
+
+def shown(cell: Cell, column: Column) -> str:
+    """A value as tables without hover print it, marked † where it has another signature than its column."""
+    return f"{rounded(cell.score, column.scale)}{' †' if cell.is_foreign else ''}"
 
 
 def missing(board: Board) -> list[str]:
@@ -72,7 +82,7 @@ def spoken(board: Board, index: int) -> str:
     """Column `index` in words, for those who cannot see the plot."""
     column = board.columns[index]
     cells = ((line.title, line.cells[index]) for line in board.lines)
-    values = "; ".join(f"{name} {rounded(cell.score, column.scale)}" for name, cell in cells if cell)
+    values = "; ".join(f"{name} {shown(cell, column)}" for name, cell in cells if cell)
     return f"{column.display_unit}, {column.goal_in_words}: {values}".lstrip(", ")
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from hdbench.reporting.rounding import rounded
-from hdbench.reporting.tables import HELD_OUT, NOISE, Board, Column, Line
+from hdbench.reporting.tables import NOISE, Board, Column, Line
 
 # Stand-ins that become the page's own colours, so that one drawing serves light, dark and print.
 _INK, _MUTED, _LINE, _ACCENT, _SURFACE = "#010203", "#010204", "#010205", "#010206", "#010207"
@@ -39,6 +39,7 @@ class Span:
 def score_panel(board: Board, index: int) -> str:
     """Column `index` of the board: every value with its interval, real held-out shapes as a band, and the target.
 
+    The band is there only where real shapes have the models' signature; a control with another one is marked †.
     The axis spans the models and real shapes; what lies far outside (uniform noise usually does) is an arrow at
     the edge, with its value.
     """
@@ -53,7 +54,7 @@ def score_panel(board: Board, index: int) -> str:
         _draw_yardsticks(axes, board, index)
         for place, line in enumerate(lines):
             _draw_value(axes, line, index, column, place)
-        axes.set_yticks(range(len(lines)), [_shortened(line.title) for line in lines])
+        axes.set_yticks(range(len(lines)), [_tick(line, index) for line in lines])
         axes.tick_params(axis="y", length=0)
         for label, line in zip(axes.get_yticklabels(), lines, strict=True):
             label.set_color(_MUTED if line.is_control else _INK)
@@ -102,8 +103,9 @@ def strip(board: Board, index: int, line: Line) -> Span | None:
 
 
 def yardstick(board: Board, index: int) -> Span | None:
-    """`strip` of the held-out control, or None where the run has none."""
-    return next((strip(board, index, line) for line in board.controls if line.method == HELD_OUT), None)
+    """`strip` of real held-out shapes, or None where none have the models' signature."""
+    line = board.yardstick(index)
+    return strip(board, index, line) if line else None
 
 
 def _limits(board: Board, index: int) -> tuple[float, float]:
@@ -125,10 +127,9 @@ def _ends(lines: Sequence[Line], index: int, column: Column) -> list[float]:
 
 def _draw_yardsticks(axes: Axes, board: Board, index: int) -> None:
     column = board.columns[index]
-    for line in board.controls:
-        span = displayed(line, index, column)
-        if line.method == HELD_OUT and span:
-            axes.axvspan(span.lo, span.hi, color=_LINE, alpha=0.6, linewidth=0)
+    real = board.yardstick(index)
+    if real and (span := displayed(real, index, column)):
+        axes.axvspan(span.lo, span.hi, color=_LINE, alpha=0.6, linewidth=0)
     if not isinstance(column.target, str):
         axes.axvline(column.target * column.scale, color=_MUTED, linewidth=1, linestyle=(0, (3, 3)))
 
@@ -150,8 +151,10 @@ def _draw_value(axes: Axes, line: Line, index: int, column: Column, place: int) 
     axes.plot([span.value], [place], marker="o", markersize=6, markeredgewidth=1.6, color=color, markerfacecolor=face)
 
 
-def _shortened(title: str) -> str:
-    return title if len(title) <= 17 else f"{title[:16]}…"
+def _tick(line: Line, index: int) -> str:
+    title = line.title if len(line.title) <= 17 else f"{line.title[:16]}…"
+    cell = line.cells[index]
+    return f"{title} †" if cell and cell.is_foreign else title
 
 
 def _style() -> AbstractContextManager[None]:

@@ -48,6 +48,8 @@ def render_html(results: Results, board: Board, pictures: Pictures) -> str:
         galleries=[_gallery(gallery) for gallery in pictures.galleries],
         near=[_near_group(entry, rows, facts.distance_scale(results)) for entry, rows in pictures.near],
         near_unit=f" (×{facts.distance_scale(results):g})" if facts.distance_scale(results) != 1 else "",
+        foreign_note=facts.foreign_note(main),
+        has_band=any(main.yardstick(index) for index in range(len(main.columns))),
         panels=[_score_panel(main, index) for index in range(len(main.columns))],
         losses=_loss_panels(board.models),
         machine=facts.machine(results),

@@ -107,7 +107,7 @@ def _score_table(board: Board) -> str:
 def _markdown_cell(cell: Cell | None, column: Column, board: Board) -> str:
     if cell is None:
         return "–"
-    text = f"{rounded(cell.score, column.scale)}{' †' if cell.is_foreign else ''}"
+    text = facts.shown(cell, column)
     if not cell.is_best or len(board.models) < 2:
         return text
     return f"**{text}**{' (tie)' if cell.is_tied else ''}"
@@ -148,6 +148,7 @@ def _latex_table(results: Results, board: Board) -> str:
     head = " & ".join(["Model", *(_latex(f"{column.label}").strip() + _latex_goal(column) for column in board.columns)])
     lines = [
         f"% {results.dataset.category}, {results.dataset.name}, protocol {board.protocols[0]}".replace("\n", " "),
+        *([f"% {note}"] if (note := facts.foreign_note(board)) else []),
         rf"\begin{{tabular}}{{l{'c' * len(board.columns)}}}",
         r"\toprule",
         rf"{head} \\",
@@ -183,11 +184,12 @@ def _latex_cell(cell: Cell | None, column: Column, board: Board) -> str:
     value = shown.value
     if cell.is_best and len(board.models) > 1:
         value = rf"\mathbf{{{value}}}" if not cell.is_tied else rf"\underline{{{value}}}"
+    mark = r"\,^{\dagger}" if cell.is_foreign else ""
     if not shown.plus:
-        return f"${value}$"
+        return f"${value}{mark}$"
     if shown.is_symmetric:
-        return rf"${value} \pm {shown.plus}$"
-    return rf"${value}^{{+{shown.plus}}}_{{-{shown.minus}}}$"
+        return rf"${value} \pm {shown.plus}{mark}$"
+    return rf"${value}^{{+{shown.plus}}}_{{-{shown.minus}}}{mark}$"
 
 
 def _latex(text: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from hdbench.reporting.rounding import Rounded, rounded
-from hdbench.reporting.tables import HELD_OUT, Board, Cell, Column, Line
+from hdbench.reporting.tables import Board, Cell, Column, Line
 from hdbench.results import Neighbours, Results, best_rows
 
 TRAIN_COPY = "train-copy"
@@ -24,7 +24,7 @@ class Verdict:
     value: Rounded
     """Of the first leader."""
     real: Rounded | None
-    """The same score of real held-out shapes."""
+    """The same score of real held-out shapes; None where they have none under the models' signature."""
     standing: str
     """How the first leader compares with real held-out shapes; empty without them."""
 
@@ -55,7 +55,8 @@ def _verdict(board: Board, index: int) -> Verdict | None:
     if not leaders:
         return None
     best = leaders[0][1]
-    real = next((line.cells[index] for line in board.controls if line.method == HELD_OUT), None)
+    yardstick = board.yardstick(index)
+    real = yardstick.cells[index] if yardstick else None
     return Verdict(
         column,
         leaders=tuple(line for line, _ in leaders),
@@ -67,7 +68,7 @@ def _verdict(board: Board, index: int) -> Verdict | None:
 
 
 def _standing(best: Cell, real: Cell | None) -> str:
-    if real is None or real.score.value is None:
+    if real is None:
         return ""
     ahead = best_rows([best.score, real.score])
     if len(ahead) == 2:

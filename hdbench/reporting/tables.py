@@ -162,6 +162,20 @@ class Board:
         columns = tuple(self.columns[index] for index in kept)
         return Board(columns, tuple(map(cut, self.models)), tuple(map(cut, self.controls)))
 
+    def yardstick(self, index: int) -> Line | None:
+        """The held-out control, where its value in column `index` may be compared with the models': same signature."""
+        return next(
+            (
+                line
+                for line in self.controls
+                if line.method == HELD_OUT
+                and (cell := line.cells[index])
+                and cell.score.value is not None
+                and not cell.is_foreign
+            ),
+            None,
+        )
+
     def reason(self, index: int) -> str | None:
         """Why column `index` holds no value at all; None where it does."""
         scores = [cell.score for line in self.lines if (cell := line.cells[index])]

@@ -140,6 +140,12 @@ def example_results() -> Results:
     return results([alpha, beta, copies, held_out, noise])
 
 
+def half_size_held_out() -> Results:
+    """A model, and real shapes of which there were only half as many: another signature."""
+    control = row("held-out", [score("mmd_cd", 0.02, 0.001, signature="mmd_cd|samples:2")], source="control")
+    return results([row("alpha", [score("mmd_cd", 0.03, 0.001)]), control])
+
+
 def example_run(folder: Path) -> SmallRun:
     shapes: dict[str, list[Shape]] = {
         "alpha": [box(0), NO_MESH, box(2), box(3)],

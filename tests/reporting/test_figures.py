@@ -2,7 +2,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from report_examples import example_results, results, row, score
+from report_examples import example_results, half_size_held_out, results, row, score
 
 from hdbench.reporting.figures import loss_panel, score_panel, strip, yardstick
 from hdbench.reporting.tables import board
@@ -58,3 +58,14 @@ def test_a_column_without_held_out_shapes_has_no_yardstick():
 def test_loss_panel(curve):
     arranged = board(results([row("alpha", [], loss_curve=curve)]))
     assert "training step" in " ".join(ElementTree.fromstring(loss_panel(arranged.models[0], 0)).itertext())
+
+
+def test_real_shapes_of_another_signature_are_no_yardstick():
+    arranged = board(half_size_held_out())
+    assert arranged.controls[0].cells[0].is_foreign
+    assert yardstick(arranged, 0) is None
+    svg = score_panel(arranged, 0)
+    assert "Held-out †" in " ".join(ElementTree.fromstring(svg).itertext())
+    band = "opacity: 0.6"
+    assert band not in svg
+    assert band in score_panel(board(example_results()), 0)

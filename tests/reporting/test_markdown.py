@@ -3,7 +3,7 @@ import shutil
 import subprocess
 
 import pytest
-from report_examples import example_results, results, row, score
+from report_examples import example_results, half_size_held_out, results, row, score
 
 from hdbench.reporting.markdown import render_latex, render_markdown
 from hdbench.reporting.tables import board
@@ -36,6 +36,16 @@ def test_facts_stand_in_it():
     for fact in ("hdbench run --category airplane", "c0ffee", "cd" * 32, "00001: no faces", '"width": 64', "12 s"):
         assert fact in text, fact
     assert "1 of 2" in text  # samples as near as copies
+
+
+def test_what_has_another_signature_is_marked_and_not_compared():
+    text = markdown(half_size_held_out())
+    assert "2.00 ± 0.10 †" in text or "2.0 ± 0.1 †" in text
+    assert "† measured on other counts" in text
+    assert "real shapes" not in text.split("## Scores")[1].split("|")[0]
+    table = latex(half_size_held_out())
+    assert table.count(r"^{\dagger}$") == 1
+    assert "% † measured on other counts" in table
 
 
 def test_hostile_text_stays_text():

@@ -2,7 +2,7 @@ import io
 
 import pandas as pd
 import pytest
-from report_examples import example_results, results, row, score
+from report_examples import example_results, half_size_held_out, results, row, score
 
 from hdbench.reporting.rounding import display_scale, rounded
 from hdbench.reporting.tables import board, table, to_csv
@@ -49,10 +49,10 @@ def test_models_with_other_signatures_share_no_column():
 
 
 def test_a_control_with_its_own_count_stands_in_the_models_column_with_a_mark():
-    control = row("held-out", [score("mmd_cd", 0.02, 0.001, signature="mmd_cd|samples:2")], source="control")
-    arranged = board(results([row("alpha", [score("mmd_cd", 0.03, 0.001)]), control]))
+    arranged = board(half_size_held_out())
     assert len(arranged.columns) == 1
     assert arranged.controls[0].cells[0].is_foreign
+    assert arranged.yardstick(0) is None
     assert not arranged.models[0].cells[0].is_foreign
 
 
