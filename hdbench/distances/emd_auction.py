@@ -217,28 +217,29 @@ def cheapest(
     first_leaf = j * y.leaves.shape[1] * 3 * LANES
     groups = y.boxes.shape[1]
     first_box = j * groups * 6 * LANES
-    lowest = _total(px, py, pz, y.leaves, first_leaf + hint * 3 * LANES, prices, hint * LANES, squared)
+    lowest = costs_plus_prices(px, py, pz, y.leaves, first_leaf + hint * 3 * LANES, prices, hint * LANES, squared)
     runner_up = splat(OUT_OF_REACH)
     leaf_of = splat(np.float32(hint))
-    best, lane, second = _two_lowest(lowest, runner_up)
+    # The second lowest of the first leaf is the limit to the end: folding sixteen lanes again and again to lower it
+    # takes longer than looking into some more leaves.
+    limit = splat(_two_lowest(lowest, runner_up)[2])
     for group in range(groups):
-        allowed = splat(second) - load(floors, group * LANES)
+        allowed = limit - load(floors, group * LANES)
         gap = gaps_to_boxes(px, py, pz, y.boxes, first_box + group * 6 * LANES)
         allowed = maximum(allowed, splat(np.float32(0)))
         near = less_bits(gap, allowed if squared else allowed * allowed)
         if hint // LANES == group:
             near &= ~(np.uint64(1) << np.uint64(hint % LANES))
-        if near == 0:
-            continue
         while near != 0:
             leaf = group * LANES + trailing_zeros(near)
             near &= near - np.uint64(1)
-            total = _total(px, py, pz, y.leaves, first_leaf + leaf * 3 * LANES, prices, leaf * LANES, squared)
+            total = costs_plus_prices(
+                px, py, pz, y.leaves, first_leaf + leaf * 3 * LANES, prices, leaf * LANES, squared
+            )
             leaf_of = select_less(total, lowest, splat(np.float32(leaf)), leaf_of)
             runner_up = minimum(runner_up, maximum(total, lowest))
             lowest = minimum(lowest, total)
-        # Once per group: folding sixteen lanes takes longer than looking into a leaf or two too many.
-        best, lane, second = _two_lowest(lowest, runner_up)
+    best, lane, second = _two_lowest(lowest, runner_up)
     return best, second, np.int64(element(leaf_of, lane)) * LANES + lane
 
 
@@ -252,7 +253,7 @@ def _two_lowest(lowest: Vector, runner_up: Vector) -> tuple[np.float32, int, np.
 
 
 @numba.njit(cache=True, nogil=True)
-def _total(
+def costs_plus_prices(
     px: Vector, py: Vector, pz: Vector, leaves: Float32, leaf: int, prices: Float32, price: int, squared: bool
 ) -> Vector:
     """Cost plus price of the sixteen points of a leaf."""

@@ -14,10 +14,18 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from hdbench.distances.blocks import Blocks
-from hdbench.distances.emd_auction import ROUNDING, assignment_cost, cheapest, gaps_to_boxes, leaf_floors
+from hdbench.distances.emd_auction import (
+    ROUNDING,
+    assignment_cost,
+    cheapest,
+    costs_plus_prices,
+    gaps_to_boxes,
+    leaf_floors,
+)
 from hdbench.distances.emd_inputs import Float32, Float64, Int32, Int64
 from hdbench.distances.vectors import LANES, less_bits, load, maximum, splat, splat_element, trailing_zeros
 
+_ALL = np.uint64(2**LANES - 1)
 # Share of all pairs of points above which a dense solver is the faster one: only where an auction failed.
 _DENSE = 0.5
 
@@ -66,7 +74,7 @@ def _candidates(
     budget: float,
     capacity: int,
 ) -> tuple[Int64, Int64, Float64]:
-    """The pairs of reduced cost up to `budget`, row after row: where rows start, columns, reduced costs.
+    """All pairs of reduced cost up to `budget`, row after row: where rows start, columns, reduced costs.
 
     Ends early with `capacity` pairs.
     """
@@ -86,25 +94,29 @@ def _candidates(
             splat_element(x.leaves, own + LANES),
             splat_element(x.leaves, own + 2 * LANES),
         )
+        # Twice the rounding: of what is compared, and of what it is compared with.
+        reach = splat(np.float32(limit * (1 + 2 * ROUNDING)))
         lowest = np.inf
         for group in range(groups):
-            # Twice the rounding: one for the bound, one for this threshold.
-            allowed = splat(np.float32(limit * (1 + 2 * ROUNDING))) - load(floors, group * LANES)
-            allowed = maximum(allowed, splat(np.float32(0)))
+            allowed = maximum(reach - load(floors, group * LANES), splat(np.float32(0)))
             gap = gaps_to_boxes(px, py, pz, y.boxes, (j * groups + group) * 6 * LANES)
-            near = less_bits(gap, allowed if squared else allowed * allowed)
+            near = ~less_bits(allowed if squared else allowed * allowed, gap) & _ALL
             while near != 0:
                 leaf = group * LANES + trailing_zeros(near)
                 near &= near - np.uint64(1)
+                first = (j * y.leaves.shape[1] + leaf) * 3 * LANES
+                total = costs_plus_prices(px, py, pz, y.leaves, first, prices, leaf * LANES, squared)
+                few = ~less_bits(reach, total) & _ALL
                 if starts[row + 1] + LANES > len(columns):
                     columns = np.concatenate((columns, np.empty_like(columns)))
                     reduced = np.concatenate((reduced, np.empty_like(reduced)))
-                for lane in range(min(LANES, count - leaf * LANES)):
-                    total = np.float64(prices[leaf * LANES + lane]) + _pair_cost(x, i, row, y, j, leaf, lane, squared)
-                    lowest = min(lowest, total)
-                    if total <= limit:
-                        columns[starts[row + 1]], reduced[starts[row + 1]] = leaf * LANES + lane, total
-                        starts[row + 1] += 1
+                while few != 0:
+                    column = leaf * LANES + trailing_zeros(few)
+                    few &= few - np.uint64(1)
+                    cost = np.float64(prices[column]) + _pair_cost(x, i, row, y, j, column, squared)
+                    lowest = min(lowest, cost)
+                    columns[starts[row + 1]], reduced[starts[row + 1]] = column, cost
+                    starts[row + 1] += 1
         reduced[starts[row] : starts[row + 1]] -= lowest
         if starts[row + 1] >= capacity:
             return starts, columns[:capacity], reduced[:capacity]
@@ -112,11 +124,11 @@ def _candidates(
 
 
 @numba.njit(cache=True, nogil=True)
-def _pair_cost(x: Blocks, i: int, row: int, y: Blocks, j: int, leaf: int, lane: int, squared: bool) -> float:
+def _pair_cost(x: Blocks, i: int, row: int, y: Blocks, j: int, column: int, squared: bool) -> float:
     distance = 0.0
     for axis in range(3):
         a = np.float64(x.leaves[i, row // LANES, axis, row % LANES])
-        distance += (a - np.float64(y.leaves[j, leaf, axis, lane])) ** 2
+        distance += (a - np.float64(y.leaves[j, column // LANES, axis, column % LANES])) ** 2
     return distance if squared else np.sqrt(distance)
 
 

@@ -1,0 +1,168 @@
+"""Earth mover's distances against what one would use instead, in one run.
+
+All ratios are of CPU time of one thread on the same clouds: 405 airplanes against 405 others with a little noise,
+2,048 points each. Assignment on all pairs would take days; it is timed on a stated subset and multiplied up.
+"""
+
+import os
+import time
+
+import numpy as np
+import ot
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from hdbench.datasets.procedural.dataset import Procedural
+from hdbench.distances.emd import emd_l2, emd_sq
+from hdbench.distances.emd_published import emd_approxmatch_l2, emd_approxmatch_sq
+from hdbench.geometry.normalisation import unit_deviation_uncentred
+from hdbench.geometry.sampling import shape_points
+from hdbench.metrics.emd import emd_nearest_lists
+from hdbench.metrics.nearest import set_values
+from hdbench.metrics.uncertainty import set_intervals
+
+COUNT, POINTS = 405, 2048
+ALL_PAIRS = 3 * COUNT**2  # what the published code computes: references, samples, and between them, in full
+DISTINCT_PAIRS = COUNT * (2 * COUNT - 1)
+TIMED_PAIRS = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def sets():
+    """Reference and samples, normalised as HyperDiffusion's metrics are."""
+    rng = np.random.default_rng(0)
+    shapes = Procedural("airplane").fresh(2 * COUNT, seed=11)
+    points = np.stack([shape_points(shape, POINTS, seed=0, name=name) for name, shape in shapes])
+    points[COUNT:] += rng.normal(0, 0.002, points[COUNT:].shape).astype(np.float32)
+    normalised = unit_deviation_uncentred(points)
+    return normalised[:COUNT], normalised[COUNT:]
+
+
+@pytest.fixture(scope="module")
+def pairs(sets):
+    """A dozen arbitrary pairs of a reference and a sample."""
+    return [(sets[0][i], sets[1][i]) for i in range(TIMED_PAIRS)]
+
+
+def seconds(function, *args):
+    start = time.process_time()
+    result = function(*args)
+    return time.process_time() - start, result
+
+
+@pytest.fixture(scope="module")
+def assignment(pairs):
+    """CPU seconds per pair of scipy's assignment (PointFlow's own fallback) and of POT's, and their mean optimum."""
+    weights = np.full(POINTS, 1 / POINTS)
+    times, optima = np.zeros(2), []
+    for a, b in pairs:
+        making, costs = seconds(cdist, a.astype(np.float64), b.astype(np.float64))
+        scipy_time, (rows, columns) = seconds(linear_sum_assignment, costs)
+        pot_time, optimum = seconds(lambda costs=costs: ot.emd2(weights, weights, costs, numItermax=10**7))
+        assert optimum == pytest.approx(costs[rows, columns].mean(), rel=1e-9)
+        times += [making + scipy_time, making + pot_time]
+        optima.append(optimum)
+    return times / len(pairs), np.array(optima)
+
+
+def record(benchmark, **figures):
+    benchmark.extra_info.update({name: float(f"{value:.4g}") for name, value in figures.items()})
+
+
+@pytest.mark.benchmark(group="EMD of a pair", timer=time.process_time)
+@pytest.mark.parametrize(("tolerance", "least"), [(1e-4, 30), (0.0, 20)], ids=["gap 1e-4", "optimum"])
+def test_pair(benchmark, pairs, assignment, tolerance, least):
+    def ours():
+        return np.array([emd_l2(a, b, tolerance=tolerance).value for a, b in pairs])
+
+    ours()
+    values = benchmark.pedantic(ours, rounds=3)
+    (scipy_time, pot_time), optima = assignment
+    took = benchmark.stats.stats.min / len(pairs)
+    record(benchmark, ms=1e3 * took, pot_ratio=pot_time / took, scipy_ratio=scipy_time / took)
+    record(benchmark, pot_ms=1e3 * pot_time, scipy_ms=1e3 * scipy_time, error=np.abs(values / optima - 1).max())
+    assert np.abs(values / optima - 1).max() <= max(tolerance, 1e-9)
+    assert pot_time / took >= least
+
+
+@pytest.mark.benchmark(group="EMD of a pair", timer=time.process_time)
+def test_pair_of_squares(benchmark, pairs):
+    weights = np.full(POINTS, 1 / POINTS)
+    peer = 0.0
+    for a, b in pairs[:4]:
+        costs = cdist(a.astype(np.float64), b.astype(np.float64), "sqeuclidean")
+        took, optimum = seconds(lambda costs=costs: ot.emd2(weights, weights, costs, numItermax=10**7))
+        assert emd_sq(a, b).value == pytest.approx(optimum, rel=1e-9)
+        peer += took / 4
+    benchmark.pedantic(lambda: [emd_sq(a, b) for a, b in pairs], rounds=3)
+    took = benchmark.stats.stats.min / len(pairs)
+    record(benchmark, ms=1e3 * took, pot_ratio=peer / took)
+
+
+def approxmatch_in_torch(giver, taker, levels, cost):
+    """The published scheme as one writes it in torch."""
+    squared = ((giver[:, None] - taker[None]) ** 2).sum(-1)
+    mass, room, moved = torch.ones(len(giver)), torch.ones(len(taker)), torch.zeros_like(squared)
+    for level in levels:
+        kernel = torch.exp(-level * squared)
+        offer = mass / (1e-9 + kernel @ room)
+        offered = room * (offer @ kernel)
+        accepted = torch.clamp(room / (offered + 1e-9), max=1) * room
+        room = torch.clamp(room - offered, min=0)
+        flow = kernel * offer[:, None] * accepted
+        moved += flow
+        mass = torch.clamp(mass - flow.sum(1), min=0)
+    return float((moved * cost(squared)).sum()) / len(giver)
+
+
+@pytest.mark.benchmark(group="published EMD of a pair", timer=time.process_time)
+@pytest.mark.parametrize("kind", ["l2", "sq"])
+def test_published(benchmark, pairs, kind):
+    levels = [4.0**j for j in range(7, -2, -1)] + ([0.0] if kind == "sq" else [])
+    ours = emd_approxmatch_sq if kind == "sq" else emd_approxmatch_l2
+    tensors = [tuple(map(torch.from_numpy, pair)) for pair in pairs[:4]]
+    cost = torch.sqrt if kind == "l2" else torch.Tensor.clone
+    peer, values = seconds(lambda: [approxmatch_in_torch(a, b, levels, cost) for a, b in tensors])
+    benchmark.pedantic(lambda: [ours(a, b) for a, b in pairs], rounds=3, warmup_rounds=1)
+    took = benchmark.stats.stats.min / len(pairs)
+    record(benchmark, ms=1e3 * took, torch_ms=1e3 * peer / 4, torch_ratio=peer / 4 / took)
+    assert [ours(a, b) for a, b in pairs[:4]] == pytest.approx(values, rel=2e-3)
+    assert peer / 4 / took >= 10
+
+
+@pytest.mark.benchmark(group="EMD, 405 + 405", timer=time.process_time)
+@pytest.mark.parametrize("what", ["values alone", "with intervals"])
+def test_suite(benchmark, sets, assignment, what):
+    def suite():
+        lists = emd_nearest_lists(*sets, length=1 if what == "values alone" else None, workers=1)
+        return set_values(lists), set_intervals(lists, seed=0)
+
+    benchmark.pedantic(suite, rounds=1)
+    scipy_time, pot_time = assignment[0]
+    took = benchmark.stats.stats.min
+    record(benchmark, scipy_ratio=scipy_time * ALL_PAIRS / took, pot_ratio=pot_time * DISTINCT_PAIRS / took)
+    record(benchmark, scipy_hours=scipy_time * ALL_PAIRS / 3600, pot_hours=pot_time * DISTINCT_PAIRS / 3600)
+    assert scipy_time * ALL_PAIRS / took >= 1000
+
+
+def test_both_cores_are_used(sets):
+    if (os.cpu_count() or 1) < 2 or os.getloadavg()[0] > 1.0:
+        pytest.skip("wall time means nothing on one core or beside other work")
+    some = tuple(points[:60] for points in sets)
+
+    def run(workers):
+        start = time.perf_counter()
+        emd_nearest_lists(*some, workers=workers)
+        return time.perf_counter() - start
+
+    assert run(1) / run(2) >= 1.7
