@@ -1,4 +1,7 @@
-"""Scores on a terminal: the same numbers as the report, in a table or two."""
+"""Scores on a terminal: the same numbers as the report, in a table or two.
+
+Every word is a `rich.text.Text`: titles and reasons are anyone's, and brackets in a plain string would be markup.
+"""
 
 from collections.abc import Sequence
 
@@ -15,22 +18,30 @@ from hdbench.results import Results, Score
 def run_table(results: Results) -> Table:
     """The headline scores of a run: a line per model, the best in bold, controls set apart."""
     arranged = board(results)
-    arranged = arranged.only(protocol=arranged.protocols[0], headline=True)
-    table = Table(box=box.SIMPLE_HEAD, title=facts.title(results), title_justify="left")
+    if arranged.protocols:
+        arranged = arranged.only(protocol=arranged.protocols[0], headline=True)
+    note = facts.foreign_note(arranged)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=Text(facts.title(results)),
+        title_justify="left",
+        caption=Text(note) if note else None,
+        caption_justify="left",
+    )
     table.add_column("model")
     table.add_column("samples", justify="right")
     for column in arranged.columns:
-        table.add_column(f"{column.label} {column.display_unit} {column.goal}", justify="right")
+        table.add_column(Text(f"{column.label} {column.display_unit} {column.goal}"), justify="right")
     for group in (arranged.models, arranged.controls):
         for line in group:
-            table.add_row(line.title, facts.counts(line), *_cells(arranged, line.cells))
+            table.add_row(Text(line.title), Text(facts.counts(line)), *_cells(arranged, line.cells))
         table.add_section()
     return table
 
 
 def _cells(arranged: Board, cells: Sequence[Cell | None]) -> list[Text]:
     return [
-        Text(str(rounded(cell.score, column.scale)), style="bold" if cell.is_best else "") if cell else Text("–")
+        Text(facts.shown(cell, column), style="bold" if cell.is_best else "") if cell else Text("–")
         for column, cell in zip(arranged.columns, cells, strict=True)
     ]
 
@@ -44,7 +55,7 @@ def score_table(scores: Sequence[Score]) -> Table:
         scale = display_scale(score.protocol, score.metric, score.unit)
         column = Column(score.protocol, score.metric, score.signature, score.target, score.unit, scale)
         value = score.reason if score.value is None and score.reason else str(rounded(score, scale))
-        table.add_row(score.protocol, column.label, value, column.display_unit, column.goal)
+        table.add_row(*map(Text, (score.protocol, column.label, value, column.display_unit, column.goal)))
     return table
 
 
