@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from hdbench.datasets.base import Dataset, LearningView, Split
 from hdbench.errors import HdbenchError
-from hdbench.method import Context, Method
+from hdbench.method import Context, Method, get_method, method_names
 from hdbench.progress import Progress, Task
-from hdbench.recipe import Recipe, load_recipe
+from hdbench.recipe import Recipe
 from hdbench.seeds import generator
 from hdbench.shapes import Bool, Float32, Kind, Mesh, PointCloud, Shape
 from hdbench.shapes import Sequence as Frames
@@ -192,13 +192,17 @@ class _Examination:
         for attribute in ("name", "title", "output"):
             _demand(hasattr(self.method, attribute), f"the class variable `{attribute}` is missing")
         _demand(self.method.output in _KINDS, f"output is {self.method.output!r}, not one of {', '.join(_KINDS)}")
+        name = self.method.name
+        _demand(
+            name not in method_names() or get_method(name) is self.method,
+            f"{name!r} is the name of another method; set `name` in the class {self.method.__name__}",
+        )
         missing = sorted(self.method.__abstractmethods__)
         _demand(not missing, f"not implemented: {', '.join(missing)}")
         return f"{self.method.title} makes {self.method.output}, version {self.method.version}"
 
     def has_a_recipe(self) -> str:
-        package = self.method.__module__.rpartition(".")[0]
-        self.recipe = self.given_recipe or load_recipe(self.method.recipe_type, package, "smoke")
+        self.recipe = self.given_recipe or self.method.load_recipe("smoke")
         return ", ".join(f"{key}={value}" for key, value in self.recipe.model_dump().items())[:200] or "no parameters"
 
     def says_what_it_supports(self) -> str:

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.progress import Progress
-from hdbench.recipe import Recipe
+from hdbench.recipe import Recipe, load_recipe
 from hdbench.shapes import Kind, Shape
 
 ENTRY_POINTS = "hdbench.methods"
@@ -53,6 +53,15 @@ class Method(ABC):
     is_control: ClassVar[bool] = False
     """True for pseudo-methods whose score is known in advance; they alone may ask for the test split."""
     recipe_type: ClassVar[type[Recipe]] = Recipe
+
+    @classmethod
+    def load_recipe(cls, source: str) -> Recipe:
+        """The recipe named by `source`: a preset in `recipes/` beside the method's module, or the path of a TOML file.
+
+        Raises HdbenchError where there is no such recipe, or one with a wrong field.
+        """
+        package = cls.__module__.rpartition(".")[0]
+        return load_recipe(cls.recipe_type, package, source)
 
     @classmethod
     def supports(cls, dataset: Dataset) -> str | None:
@@ -102,11 +111,13 @@ class Method(ABC):
 
 
 def methods() -> dict[str, type[Method]]:
-    """Every installed method by name, controls last. A plug-in that cannot be imported is named in the error."""
-    found = {}
-    for entry in entry_points(group=ENTRY_POINTS):
-        found[entry.name] = _load(entry.name)
-    return dict(sorted(found.items(), key=lambda item: (item[1].is_control, item[0])))
+    """Every installed method that can be used, by name, controls last; see `broken_methods` for the others."""
+    return dict(sorted(_survey()[0].items(), key=lambda item: (item[1].is_control, item[0])))
+
+
+def broken_methods() -> dict[str, str]:
+    """What is wrong with each installed method that cannot be used, by name: what `get_method` says of it."""
+    return _survey()[1]
 
 
 def method_names() -> list[str]:
@@ -121,6 +132,17 @@ def get_method(name: str) -> type[Method]:
     return _load(name)
 
 
+def _survey() -> tuple[dict[str, type[Method]], dict[str, str]]:
+    """The installed methods that can be used, and the complaints about the others, by name."""
+    usable, broken = {}, {}
+    for name in method_names():
+        try:
+            usable[name] = _load(name)
+        except HdbenchError as error:
+            broken[name] = str(error)
+    return usable, broken
+
+
 def _load(name: str) -> type[Method]:
     (entry, *others) = entry_points(group=ENTRY_POINTS, name=name)
     if others:
@@ -128,8 +150,16 @@ def _load(name: str) -> type[Method]:
         raise HdbenchError(f"Method {name!r} is registered more than once ({packages}); uninstall all but one.")
     try:
         method = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise HdbenchError(f"Method {name!r} ({entry.value}) cannot be imported: {error}.") from error
+    except Exception as error:  # of a third party's module: it may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise HdbenchError(
+            f"Method {name!r} ({entry.value}) cannot be imported ({reason}); mend or uninstall it."
+        ) from error
     if not (isinstance(method, type) and issubclass(method, Method)):
         raise HdbenchError(f"Method {name!r} ({entry.value}) is no subclass of hdbench.method.Method.")
+    called = getattr(method, "name", None)
+    if called != name:  # what it inherits from another method is the key of that method's artefacts in the store
+        raise HdbenchError(
+            f"Method {name!r} ({entry.value}) calls itself {called!r}; set `name = {name!r}` in its class."
+        )
     return method

@@ -74,6 +74,10 @@ class Nameless(Walk):
     output = "voxels"
 
 
+class Borrowing(get_method("noise")):
+    title = "Louder noise"
+
+
 class Choosy(Walk):
     @classmethod
     def supports(cls, dataset):
@@ -191,6 +195,7 @@ class Unstoppable(Walk):
     [
         (Unfinished, "is described", "not implemented: fit, load, sample, save"),
         (Nameless, "is described", "'voxels'"),
+        (Borrowing, "is described", "'noise' is the name of another method; set `name` in the class Borrowing"),
         (Choosy, "says what it supports", "it likes none"),
         (Mumbling, "says what it supports", "False"),
         (Peeking, "fits", "may not see the test split"),
