@@ -72,7 +72,7 @@ def draw_pictures(run: Path, results: Results, board: Board, *, progress: Progre
     with progress.task("Drawing shapes", total) as task:
         albums = {line.rows[0].model: _sample_album(run, line.rows[0], task.advance) for line in board.lines}
         reference = _Album(run / "reference", REAL, task.advance)
-        train = _Album(run / "train", REAL, task.advance)
+        training = _Album(run / "neighbours", REAL, task.advance)
         galleries = [Gallery("Reference shapes", None, reference.first(TILES, models=MODELS))]
         for line in board.lines:
             tiles, models = (CONTROL_TILES, CONTROL_MODELS) if line.is_control else (TILES, MODELS)
@@ -81,7 +81,7 @@ def draw_pictures(run: Path, results: Results, board: Board, *, progress: Progre
         for entry in near:
             album = albums[entry.line.rows[0].model]
             chosen = entry.entries[: CONTROL_NEAR if entry.line.is_control else NEAR]
-            shown.append((entry, tuple(_near(album, train, neighbours) for neighbours in chosen)))
+            shown.append((entry, tuple(_near(album, training, neighbours) for neighbours in chosen)))
     return Pictures(
         portraits={
             gallery.line.method: next((tile.picture for tile in gallery.tiles if tile.picture), "")
@@ -147,6 +147,6 @@ def _sample_album(run: Path, row: Row, advance: Callable[[], None]) -> _Album:
     return _Album(seeded if seeded.is_dir() else folder, REAL if is_real else GENERATED, advance)
 
 
-def _near(samples: _Album, train: _Album, neighbours: Neighbours) -> Near:
+def _near(samples: _Album, training: _Album, neighbours: Neighbours) -> Near:
     pairs = zip(neighbours.training, neighbours.distances, strict=False)
-    return Near(samples.named(neighbours.sample), tuple((train.named(name), distance) for name, distance in pairs))
+    return Near(samples.named(neighbours.sample), tuple((training.named(name), distance) for name, distance in pairs))

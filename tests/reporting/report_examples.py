@@ -90,7 +90,7 @@ class SmallRun:
         for method, shapes in self.shapes.items():
             self._write(f"samples/{method}", [(f"{index:05d}", shape) for index, shape in enumerate(shapes)])
         self._write("reference", [(f"real-{index}", box(50 + index)) for index in range(4)])
-        self._write("train", [(f"train-{index}", box(80 + index)) for index in range(4)])
+        self._write("neighbours", [(f"train-{index}", box(80 + index)) for index in range(4)])
         (self.folder / "results.json").write_text(to_json(self.results), encoding="utf-8")
         return self
 

@@ -86,6 +86,12 @@ def test_copies_are_flagged_by_the_train_copy_control(page):
     assert "1 of 2 as near as copies" in page[0]
 
 
+def test_training_shapes_come_from_the_neighbours_folder(page):
+    pictured = [attributes["alt"] for attributes in page[1].all("img")]
+    for name in ("train-0", "train-1", "train-2", "train-3"):
+        assert f"training shape {name}" in pictured
+
+
 def test_each_method_can_be_turned(page):
     titles = {
         str(attributes["data-title"]).split(" · ")[0]

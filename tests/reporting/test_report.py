@@ -18,7 +18,7 @@ def test_a_folder_without_shapes_still_gives_the_tables(small_run):
     small_run.shapes = {}
     small_run.folder.mkdir()
     small_run.write()
-    for name in ("reference", "train"):
+    for name in ("reference", "neighbours"):
         for path in (small_run.folder / name).glob("points.npz"):
             path.unlink()
     page = small_run.report()[0].read_text(encoding="utf-8")
