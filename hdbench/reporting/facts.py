@@ -61,12 +61,19 @@ def missing(board: Board) -> list[str]:
 
 
 def counts(line: Line) -> str:
-    """How many samples were scored, of how many, and where the model is from."""
-    total = line.count + line.invalid
-    scored = f"{line.count} of {total} valid" if line.invalid else f"{total} samples"
-    seeds = f", {len(line.rows)} seeds" if len(line.rows) > 1 else ""
-    origin = "" if line.is_control else f"{line.rows[0].source}, "
-    return f"{origin}{scored}{seeds}"
+    """How many samples there are, how many of them are valid and were scored, and where the model is from."""
+    seeds = len(line.rows)
+    words: list[str] = [] if line.is_control else [line.rows[0].source]
+    if line.invalid:
+        words.append(f"{line.count} of {line.count + line.invalid} valid")
+    if line.scored < line.count:
+        first = f"first {line.scored}" if seeds == 1 else f"first {line.reference_count} per seed"
+        words.append(f"{first} of {line.count} samples scored")
+    elif not line.invalid:
+        words.append(f"{line.count} samples")
+    if seeds > 1:
+        words.append(f"{seeds} seeds")
+    return ", ".join(words)
 
 
 def tooltip(cell: Cell) -> str:

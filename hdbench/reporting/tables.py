@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -108,6 +108,8 @@ class Line:
     rows: tuple[Row, ...]
     title: str
     cells: tuple[Cell | None, ...]
+    reference_count: int
+    """Shapes in the reference: a protocol scores no more samples of a row than these."""
 
     @property
     def method(self) -> str:
@@ -121,8 +123,13 @@ class Line:
 
     @property
     def count(self) -> int:
-        """Samples scored, over all seeds."""
+        """Valid samples, over all seeds."""
         return sum(row.samples.count for row in self.rows)
+
+    @property
+    def scored(self) -> int:
+        """Samples scored, over all seeds: of each, the first of the valid ones."""
+        return sum(min(row.samples.count, self.reference_count) for row in self.rows)
 
     @property
     def invalid(self) -> int:
@@ -157,7 +164,7 @@ class Board:
         ]
 
         def cut(line: Line) -> Line:
-            return Line(line.rows, line.title, tuple(line.cells[index] for index in kept))
+            return replace(line, cells=tuple(line.cells[index] for index in kept))
 
         columns = tuple(self.columns[index] for index in kept)
         return Board(columns, tuple(map(cut, self.models)), tuple(map(cut, self.controls)))
@@ -202,7 +209,8 @@ def board(results: Results) -> Board:
             if cell is not None:
                 grid[contenders[place]][index] = Cell(cell.score, is_best=True, is_tied=len(best) > 1)
     titles = _titles(groups)
-    lines = [Line(rows, title, tuple(cells)) for rows, title, cells in zip(groups, titles, grid, strict=True)]
+    count = results.dataset.reference.count
+    lines = [Line(rows, title, tuple(cells), count) for rows, title, cells in zip(groups, titles, grid, strict=True)]
     return Board(
         tuple(columns),
         tuple(line for line in lines if not line.is_control),
@@ -213,9 +221,9 @@ def board(results: Results) -> Board:
 def table(results: Results) -> "pd.DataFrame":
     """One line per row and score, for pandas and spreadsheets, in the order of the results.
 
-    Columns: method, title, source, model, seed, samples, invalid, protocol, metric, value, lo, hi, target, unit, best
-    (the value is the best of its column or cannot be told from it; never for controls), signature, reason. Values are
-    as measured: fractions, not percent.
+    Columns: method, title, source, model, seed, samples (valid ones), invalid, protocol, metric, value, lo, hi,
+    target, unit, best (the value is the best of its column or cannot be told from it; never for controls), signature,
+    reason. Values are as measured: fractions, not percent.
     """
     import pandas as pd
 
