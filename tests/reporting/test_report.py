@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import pytest
 
 from hdbench.errors import HdbenchError
@@ -24,6 +27,25 @@ def test_a_folder_without_shapes_still_gives_the_tables(small_run):
     page = small_run.report()[0].read_text(encoding="utf-8")
     assert "Alpha" in page
     assert 'id="samples"' not in page
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"ply\nbroken")])
+def test_a_damaged_sample_is_named_and_nothing_is_written(small_run, damage):
+    small_run.write()
+    sample = small_run.folder / "samples" / "alpha" / "meshes" / "00002.ply"
+    damage(sample)
+    with pytest.raises(HdbenchError) as error:
+        small_run.report()
+    assert str(sample) in str(error.value)
+    assert not (small_run.folder / "report.html").exists()
+
+
+def test_samples_that_were_not_kept_are_left_out(small_run):
+    small_run.write()
+    shutil.rmtree(small_run.folder / "samples" / "alpha")
+    page = small_run.report()[0].read_text(encoding="utf-8")
+    assert 'data-title="Alpha' not in page
+    assert 'data-title="Beta' in page
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"schema": "hdbench/results/2"}'])
