@@ -24,6 +24,8 @@ from hdbench.store import write_atomic
 
 LEAST_KEPT = 64
 """Shapes kept where the recipe gives no number, the test split is smaller, and there are more."""
+MOST_POINTS = 2048
+"""Points of noise where the recipe gives no number, and the training shapes are meshes or larger clouds."""
 LEAST_HALVED = 4
 """Test shapes without which there are no two halves to compare."""
 
@@ -38,8 +40,8 @@ class ControlRecipe(Recipe):
 class NoiseRecipe(ControlRecipe):
     """What there is to choose about noise."""
 
-    points: int = Field(2048, ge=1)
-    """Points per shape, or per frame."""
+    points: int | None = Field(None, ge=1)
+    """Points per shape, or per frame; None: as many as the smallest training cloud has, `MOST_POINTS` at most."""
 
 
 class RealShapes(Method):
@@ -181,14 +183,16 @@ class Noise(Method):
         """Measure the box that holds the training shapes (some of them, where there are more than wanted)."""
         assert isinstance(recipe, NoiseRecipe)
         names = _shuffled(dataset.ids("train"), context.seed, self.name)[: _wanted(dataset, recipe)]
-        corners = []
+        corners, points = [], MOST_POINTS
         with context.progress.task("Measuring the training shapes", len(names)) as task:
             for name in names:
                 frames = _frames(dataset.shape(name))
-                corners += [corner(coordinates, axis=0) for coordinates in frames for corner in (np.min, np.max)]
+                corners += [corner(_coordinates(frame), axis=0) for frame in frames for corner in (np.min, np.max)]
+                points = min([points, *(len(frame.points) for frame in frames if isinstance(frame, PointCloud))])
                 task.advance()
         self.box = np.stack([np.min(corners, axis=0), np.max(corners, axis=0)])
-        self.layout = (len(frames), recipe.points) if dataset.kind == "sequence" else (recipe.points,)
+        points = recipe.points or points
+        self.layout = (len(frames), points) if dataset.kind == "sequence" else (points,)
 
     def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Shape]:
         """See `Method.sample`."""
@@ -225,10 +229,12 @@ def _shuffled(names: Sequence[str], seed: int, purpose: str) -> list[str]:
     return [names[index] for index in generator(seed, purpose, "choice").permutation(len(names))]
 
 
-def _frames(shape: Shape) -> list[Float32]:
-    """The coordinates of a shape, (P, 3) per frame."""
-    frames = shape.frames if isinstance(shape, forms.Sequence) else (shape,)
-    return [frame.vertices if isinstance(frame, Mesh) else frame.points for frame in frames]
+def _frames(shape: Shape) -> tuple[Mesh | PointCloud, ...]:
+    return shape.frames if isinstance(shape, forms.Sequence) else (shape,)
+
+
+def _coordinates(frame: Mesh | PointCloud) -> Float32:
+    return frame.vertices if isinstance(frame, Mesh) else frame.points
 
 
 def _shape_path(folder: Path, index: int) -> Path:

@@ -153,6 +153,20 @@ class TestNoise:
         assert [frame.points.shape for frame in sequence.frames] == [(10, 3), (10, 3)]
         assert max(frame.points.max() for frame in sequence.frames) > 2.6  # the second frame is moved by 1
 
+    @pytest.mark.parametrize(("kind", "points"), [("mesh", 2048), ("sequence", 2048), ("points", 8)])
+    def test_has_as_many_points_as_the_clouds_it_stands_beside(self, context, kind, points):
+        assert fitted(Noise, Numbered(kind=kind), context).layout[-1] == points
+        assert fitted(Noise, Numbered(kind=kind), context, points=10).layout[-1] == 10
+
+    def test_has_no_more_points_than_usual_beside_large_clouds(self, context, monkeypatch):
+        sizes = {"s0": 5000, "s1": 3000, "s2": 3001, "s3": 1 << 12, "s4": 2049}
+        monkeypatch.setattr(
+            Numbered, "shape", lambda self, name: PointCloud(np.eye(3).repeat(sizes[name], 0)[: sizes[name]])
+        )
+        assert fitted(Noise, Numbered(kind="points"), context).layout == (2048,)
+        sizes["s3"] = 1000
+        assert fitted(Noise, Numbered(kind="points"), context).layout == (1000,)
+
     def test_does_not_repeat_itself(self, context):
         model = fitted(Noise, Numbered(), context, points=10)
         points = np.concatenate([shape.points for shape in model.sample(range(50), 0, context)])
