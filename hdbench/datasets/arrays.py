@@ -96,25 +96,26 @@ class Archive:
     def names(self) -> list[str]:
         """Ids of the meshes under `<id>/v` and `<id>/f`, or of the rows of a set; else the name of the file alone."""
         packed = [key.removesuffix("/v") for key in self._keys if key.endswith("/v")]
-        return [self._harmless(name) for name in packed or self._row_names or [self.path.stem]]
+        return [self._harmless(name) for name in packed or self._rows or [self.path.stem]]
 
     def shape(self, name: str) -> Shape:
         """The shape called `name`; HdbenchError when it cannot be read or scored."""
         if f"{name}/v" in self._keys:
             return self._mesh(f"{name}/v", f"{name}/f")
-        return self._row(self._row_names.index(name)) if self._row_names else self.only_shape()
+        return self._row(self._rows[name]) if self._rows else self.only_shape()
 
     def only_shape(self) -> Shape:
         """The archive as one shape: `points` (P, 3) or (T, P, 3), vertices with faces, or a single array of points."""
         for vertices, faces in (("vertices", "faces"), ("v", "f")):
-            if {vertices, faces} <= set(self._keys):
+            if {vertices, faces} <= self._keys.keys():
                 return self._mesh(vertices, faces)
         if "points" in self._keys:
             return shape_from_points(self._points, str(self.path))
         if len(self._keys) == 1:
-            return shape_from_points(self._array(self._keys[0]), f"{self.path}, {self._keys[0]!r}")
+            (key,) = self._keys
+            return shape_from_points(self._array(key), f"{self.path}, {key!r}")
         raise HdbenchError(
-            f"{self.path} holds {', '.join(self._keys[:6]) or 'nothing'}; "
+            f"{self.path} holds {', '.join(list(self._keys)[:6]) or 'nothing'}; "
             "expected `points`, or `vertices` and `faces`, or `<id>/v` and `<id>/f`."
         )
 
@@ -140,8 +141,9 @@ class Archive:
         return stored
 
     @cached_property
-    def _keys(self) -> list[str]:
-        return list(self._stored.files)
+    def _keys(self) -> dict[str, None]:
+        """The keys in their order; a dictionary, as they are looked up once per shape."""
+        return dict.fromkeys(self._stored.files)
 
     def _array(self, key: str) -> _Numbers:
         try:
@@ -159,15 +161,15 @@ class Archive:
         return self._array("points")
 
     @cached_property
-    def _row_names(self) -> list[str]:
-        """Names of the rows when the archive is a set, `points` (N, P, 3) or (N, T, P, 3); else none."""
+    def _rows(self) -> dict[str, int]:
+        """Row by name when the archive is a set, `points` (N, P, 3) or (N, T, P, 3); else none."""
         if "points" not in self._keys or self._points.ndim not in (3, 4):
-            return []
+            return {}
         count = len(self._points)
         names = [str(name) for name in self._array("ids").ravel()] if "ids" in self._keys else row_names(count)
         if len(names) != count or len(set(names)) != count:
             raise HdbenchError(f"{self.path}: `ids` must name each of the {count} rows of `points`, and no two alike.")
-        return names
+        return {name: index for index, name in enumerate(names)}
 
     @cached_property
     def _valid(self) -> _Numbers | None:

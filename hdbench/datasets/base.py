@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ class Dataset(ABC):
     kind: Kind
     skipped: Mapping[str, str]
     """Reason by file name, for what was there but could not be read."""
+    natural_count: int | None = None
+    """How many of the test split a run compares with, where that has more than one would want; None: all."""
 
     @abstractmethod
     def ids(self, split: Split) -> tuple[str, ...]:
@@ -55,7 +58,7 @@ class _Wrapped(Dataset):
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self.name, self.category, self.kind = dataset.name, dataset.category, dataset.kind
-        self.skipped = dataset.skipped
+        self.skipped, self.natural_count = dataset.skipped, dataset.natural_count
 
     def ids(self, split: Split) -> tuple[str, ...]:
         return self._dataset.ids(split)
@@ -95,9 +98,13 @@ class LearningView(_Wrapped):
         return None
 
     def _allowed(self, name: str) -> str:
-        if name in self._dataset.ids("test"):
+        if name in self._hidden:
             raise RuntimeError(f"a method may not see {name}, which is in the test split")
         return name
+
+    @cached_property
+    def _hidden(self) -> frozenset[str]:
+        return frozenset(self._dataset.ids("test"))
 
 
 class Limited(_Wrapped):

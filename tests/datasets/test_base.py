@@ -48,6 +48,28 @@ class TestLearningView:
                 look()
         assert self.view.fresh(3, 0) is None
 
+    def test_asks_for_the_hidden_names_once(self):
+        asked = []
+
+        class Counting(Letters):
+            def ids(self, split):
+                asked.append(split)
+                return super().ids(split)
+
+        view = LearningView(Counting())
+        for _ in range(3):
+            view.shape("a")
+        assert asked == ["test"]
+
+
+def test_a_natural_count_shows_through():
+    class Endless(Letters):
+        natural_count = 64
+
+    assert Letters().natural_count is None
+    assert LearningView(Letters()).natural_count is None
+    assert LearningView(Limited(Endless(), 2)).natural_count == 64
+
 
 def test_limited():
     limited = Limited(Letters(), 2)

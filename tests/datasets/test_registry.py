@@ -28,6 +28,11 @@ def test_by_name():
     )
 
 
+def test_a_run_compares_with_some_of_what_can_be_made(clouds):
+    assert open_dataset("procedural", "chair").natural_count == 64
+    assert open_dataset(str(clouds), "any").natural_count is None
+
+
 def test_by_path(clouds, monkeypatch):
     assert isinstance(open_dataset(str(clouds), "any"), Folder)
     monkeypatch.chdir(clouds.parent)

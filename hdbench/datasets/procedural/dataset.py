@@ -54,6 +54,7 @@ class Procedural(Dataset):
     name = "procedural"
     kind = "mesh"
     skipped: Mapping[str, str] = {}
+    natural_count = 64
 
     def __init__(self, category: str, *, seed: int = 0, size: int = 440) -> None:
         if category not in _CATEGORIES:
