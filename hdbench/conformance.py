@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from hdbench.datasets.base import Dataset, LearningView, Split
 from hdbench.errors import HdbenchError
+from hdbench.interrupts import interrupts_deferred
 from hdbench.method import Context, Method, get_method, method_names
 from hdbench.progress import Progress, Task
 from hdbench.recipe import Recipe
@@ -62,7 +63,8 @@ class ToySolids(Dataset):
 
     def shape(self, name: str) -> Shape:
         """See `Dataset.shape`: a mesh, its vertices, or three frames of it growing, as `kind` says."""
-        import trimesh
+        with interrupts_deferred():
+            import trimesh
 
         solid = trimesh.creation.box((2, 2, 2)) if name.startswith("box") else trimesh.creation.icosphere(3)
         vertices, faces = np.asarray(solid.vertices * self._half_extents(name), np.float32), solid.faces

@@ -6,10 +6,12 @@ downstream can tell how many workers there were.
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing.connection import wait
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
 from hdbench.progress import Progress
@@ -49,29 +51,52 @@ def run_units(
                 task.advance(weight(unit))
                 yield result
             return
+        context = multiprocessing.get_context("spawn")
+        stop_seen, stop = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(
-            min(workers, len(units)),
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
+            min(workers, len(units)), mp_context=context, initializer=_start_worker, initargs=(stop_seen,)
         )
         try:
-            futures: list[Future[Result]] = [pool.submit(function, unit) for unit in units]
+            with _workers_uninterrupted():
+                futures: list[Future[Result]] = [pool.submit(function, unit) for unit in units]
             for unit, future in zip(units, futures, strict=True):
                 result = future.result()
                 task.advance(weight(unit))
                 yield result
+        except BaseException:  # an error, Ctrl-C, or a caller who wants no more: nobody waits for running units
+            stop.close()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            stop.close()
+            stop_seen.close()
 
 
-def _start_worker() -> None:
-    """One thread per worker, and an end with the parent even when that was killed."""
+@contextmanager
+def _workers_uninterrupted() -> Iterator[None]:
+    """Start workers with SIGINT blocked, so that a Ctrl-C while they are still importing leaves no traceback.
+
+    The parent gets one that comes meanwhile at the end of the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(stop: Connection) -> None:
+    """One thread per worker, no ear for Ctrl-C, and an end when the parent says so or was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(stop,), daemon=True).start()
 
 
-def _exit_with_parent() -> None:
+def _exit_with_parent(stop: Connection) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        wait([parent.sentinel])
+        wait([parent.sentinel, stop])  # `stop` is never written to: it is ready once the parent has closed its end
         os._exit(1)

@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -91,3 +94,57 @@ def test_the_bar_counts_weights_and_what_was_done_before():
     assert (progress.total, progress.done) == (10, 4)
     list(run_units(square, [1], workers=1, progress=progress, description="", total=9))
     assert (progress.total, progress.done) == (9, 0)
+
+
+INTERRUPTED = """
+import sys, time
+from hdbench.execution import run_units
+from hdbench.progress import Progress
+
+def work(number):
+    if number:
+        print("working", flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    print("starting", flush=True)
+    try:
+        for _ in run_units(work, range(4), workers=2, progress=Progress(), description="units"):
+            print("consuming", flush=True)
+            time.sleep(CONSUMER)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups to interrupt")
+@pytest.mark.parametrize(("moment", "consumer"), [("starting", 0), ("working", 0), ("consuming", 60)])
+def test_an_interrupt_ends_all_at_once_and_in_silence(moment, consumer, tmp_path):
+    (tmp_path / "script.py").write_text(INTERRUPTED.replace("CONSUMER", str(consumer)))
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "script.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while process.stdout.readline().strip() not in (moment, ""):
+            pass
+        time.sleep(0.1 if moment == "starting" else 0)  # workers are importing by then
+        os.killpg(process.pid, signal.SIGINT)
+        _, complaints = process.communicate(timeout=20)  # a unit takes 60 s
+    assert complaints == ""
+    assert process.returncode == 130
+
+
+def sleep_unless_first(number: int) -> int:
+    time.sleep(60 if number else 0)
+    return number
+
+
+def test_running_units_are_not_waited_for_when_no_more_is_wanted():
+    results = run(sleep_unless_first, range(4), workers=2)
+    assert next(results) == 0
+    before = time.monotonic()
+    results.close()
+    assert time.monotonic() - before < 20

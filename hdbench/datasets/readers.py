@@ -26,6 +26,7 @@ import numpy as np
 from hdbench.datasets.arrays import Archive, load_npy, one_line, row_names, shape_from_mesh, shape_from_points, sound
 from hdbench.datasets.base import SPLITS
 from hdbench.errors import HdbenchError
+from hdbench.interrupts import interrupts_deferred
 from hdbench.shapes import Sequence, Shape, ShapeSet
 
 SUFFIXES = (".npy", ".npz", ".ply", ".obj", ".off", ".stl", ".glb", ".xyz")
@@ -91,7 +92,8 @@ def read_shape(path: Path) -> Shape:
 
 
 def _read_with_trimesh(path: Path) -> Shape:
-    import trimesh
+    with interrupts_deferred():
+        import trimesh
 
     try:
         loaded = trimesh.load(path, process=False, skip_materials=True)

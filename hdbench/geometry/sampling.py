@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 
+from hdbench.interrupts import interrupts_deferred
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Mesh, PointCloud, Shape
 
@@ -13,7 +14,8 @@ Reduction = Literal["first", "random"]
 
 def sample_surface(mesh: Mesh, count: int, *, seed: int) -> Float32:
     """`count` area-weighted uniform points on the triangles of `mesh`, (count, 3)."""
-    import trimesh
+    with interrupts_deferred():
+        import trimesh
 
     surface = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     points, _ = trimesh.sample.sample_surface(surface, count, seed=seed)
