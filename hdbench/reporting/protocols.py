@@ -148,7 +148,8 @@ def _jsd(protocol: Protocol) -> str:
     how = protocol.jsd_normalisation
     if how is None:
         return "not reported"
-    return "points as they are" if how == "none" else _NORMALISATIONS[how]
+    words = "points as they are" if how == "none" else _NORMALISATIONS[how]
+    return f"{words}; samples de-normalised as for distances" if protocol.denormalises else words
 
 
 def _bullets(lines: Sequence[str]) -> str:
