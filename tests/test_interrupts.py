@@ -19,10 +19,6 @@ def test_an_interrupt_comes_after_the_block():
         swallow()
 
 
-def test_without_it_the_interrupt_is_lost():
-    swallow()
-
-
 def test_without_an_interrupt_nothing_changes():
     before = signal.getsignal(signal.SIGINT)
     with interrupts_deferred():

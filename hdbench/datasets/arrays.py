@@ -109,11 +109,10 @@ class Archive:
         for vertices, faces in (("vertices", "faces"), ("v", "f")):
             if {vertices, faces} <= self._keys.keys():
                 return self._mesh(vertices, faces)
-        if "points" in self._keys:
-            return shape_from_points(self._points, str(self.path))
-        if len(self._keys) == 1:
-            (key,) = self._keys
-            return shape_from_points(self._array(key), f"{self.path}, {key!r}")
+        if self._points is not None:
+            if self._points.ndim == 4 or (self._points.ndim == 3 and {"ids", "valid"} & self._keys.keys()):
+                raise HdbenchError(f"{self.path} is a set of shapes, not one; name the file itself, not its folder.")
+            return shape_from_points(self._points, f"{self.path}, {self._points_key!r}")
         raise HdbenchError(
             f"{self.path} holds {', '.join(list(self._keys)[:6]) or 'nothing'}; "
             "expected `points`, or `vertices` and `faces`, or `<id>/v` and `<id>/f`."
@@ -126,6 +125,7 @@ class Archive:
         where = f"{self.path}, row {index}"
         if self._valid is not None and not self._valid[index]:
             raise HdbenchError(f"{where}: marked as invalid; remove it.")
+        assert self._points is not None
         return shape_from_points(self._points[index], where)
 
     @cached_property
@@ -156,14 +156,19 @@ class Archive:
             raise HdbenchError(f"{self.path}, {key!r}, is not a NumPy array; save the archive again with numpy.savez.")
         return array
 
+    @property
+    def _points_key(self) -> str | None:
+        """Where the points are: under `points`, or in the only array there is."""
+        return "points" if "points" in self._keys else next(iter(self._keys)) if len(self._keys) == 1 else None
+
     @cached_property
-    def _points(self) -> _Numbers:
-        return self._array("points")
+    def _points(self) -> _Numbers | None:
+        return None if self._points_key is None else self._array(self._points_key)
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        """Row by name when the archive is a set, `points` (N, P, 3) or (N, T, P, 3); else none."""
-        if "points" not in self._keys or self._points.ndim not in (3, 4):
+        """Row by name when the archive is a set, points (N, P, 3) or (N, T, P, 3); else none."""
+        if self._points is None or self._points.ndim not in (3, 4):
             return {}
         count = len(self._points)
         names = [str(name) for name in self._array("ids").ravel()] if "ids" in self._keys else row_names(count)
@@ -175,9 +180,9 @@ class Archive:
     def _valid(self) -> _Numbers | None:
         if "valid" not in self._keys:
             return None
-        valid = self._array("valid")
-        if valid.shape != (len(self._points),):
-            raise HdbenchError(f"{self.path}: `valid` has shape {valid.shape}; expected ({len(self._points)},).")
+        valid, count = self._array("valid"), len(self._rows)
+        if valid.shape != (count,):
+            raise HdbenchError(f"{self.path}: `valid` has shape {valid.shape}; expected ({count},).")
         return valid
 
     def _harmless(self, name: str) -> str:

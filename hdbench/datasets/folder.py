@@ -11,7 +11,7 @@ import numpy as np
 
 from hdbench.datasets.base import SPLITS, Dataset, Split, split_of
 from hdbench.datasets.manifest import MANIFEST, Manifest
-from hdbench.datasets.readers import Entry, entries, natural_order
+from hdbench.datasets.readers import Entry, categories_in, entries, natural_order
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.progress import Progress
 from hdbench.shapes import Bool, Float32, Kind, Mesh, PointCloud, Sequence, Shape
@@ -47,7 +47,10 @@ class Folder(Dataset):
         self.path = Path(path)
         self.name = self.path.resolve().stem
         self.category = category
+        _refuse_unnameable(category)
         root = self.path / category if (self.path / category).is_dir() else self.path
+        if root == self.path and (categories := categories_in(self.path)):
+            raise unknown_name(f"category in {self.path}", category, categories)
         found = sorted(_of_category(entries(root), root, category), key=lambda entry: natural_order(entry.name))
         manifest = None if _in_split_folders(found) else _manifest_beside(self.path, root, found)
         if manifest:
@@ -126,6 +129,12 @@ def in_unit_box(shape: Shape) -> Shape:
     return Sequence(moved) if isinstance(shape, Sequence) else moved[0]
 
 
+def _refuse_unnameable(category: str) -> None:
+    """A category is the name of a folder below the data: it must not lead out of it."""
+    if not category or category.startswith(".") or "/" in category or "\\" in category:
+        raise HdbenchError(f"{category!r} cannot name a category; use letters, digits, '-' and '_'.")
+
+
 def _in_split_folders(found: Several[Entry]) -> bool:
     return any(entry.name.partition("/")[0] in SPLITS for entry in found)
 
@@ -141,11 +150,17 @@ def _of_category(found: list[Entry], root: Path, category: str) -> list[Entry]:
 
 
 def _manifest_beside(path: Path, root: Path, found: list[Entry]) -> Manifest | None:
-    """The manifest that lists any of these shapes; one that lists none of them is about other data."""
-    for folder in dict.fromkeys((root, path) if path.is_dir() else (path.parent,)):
-        manifest = Manifest.find(folder)
-        if manifest and any(manifest.categories(entry.name) for entry in found):
+    """The manifest that lists any of these shapes; HdbenchError where there is one, and it lists none of them."""
+    folders = dict.fromkeys((root, path) if path.is_dir() else (path.parent,))
+    manifests = [manifest for folder in folders if (manifest := Manifest.find(folder))]
+    for manifest in manifests:
+        if any(manifest.categories(entry.name) for entry in found):
             return manifest
+    for manifest in manifests:
+        raise HdbenchError(
+            f"{manifest.path} lists none of the {len(found)} shapes in {root} (the first is {found[0].name!r}); "
+            "write their names in its column `id`, or move it elsewhere."
+        )
     return None
 
 

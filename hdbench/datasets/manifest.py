@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hdbench.datasets.base import SPLITS, Split
+from hdbench.datasets.readers import SUFFIXES
 from hdbench.errors import HdbenchError
 
 MANIFEST = "manifest.csv"
@@ -16,7 +17,7 @@ class Manifest:
 
     path: Path
     rows: dict[str, dict[str, str]] = field(repr=False)
-    """Split by category by id."""
+    """Split by category by id, which is the name of a shape or of its file."""
 
     @classmethod
     def find(cls, folder: Path) -> "Manifest | None":
@@ -43,11 +44,11 @@ class Manifest:
 
     def categories(self, name: str) -> set[str]:
         """The categories under which `name` is listed; empty where it is not."""
-        return set(self.rows.get(name, ()))
+        return set(self._row(name))
 
     def split(self, name: str, category: str) -> Split | None:
         """The split of `name` in `category`, or None where it is not listed; HdbenchError for a split nobody knows."""
-        row = self.rows.get(name, {})
+        row = self._row(name)
         found = row.get(category, row.get(""))
         for split in SPLITS:
             if found == split:
@@ -55,3 +56,7 @@ class Manifest:
         if found is None:
             return None
         raise HdbenchError(f"{self.path} puts {name!r} into the split {found!r}; write one of {', '.join(SPLITS)}.")
+
+    def _row(self, name: str) -> dict[str, str]:
+        ids = (name, *(name + suffix for suffix in SUFFIXES), *(name + suffix.upper() for suffix in SUFFIXES))
+        return next((self.rows[id_] for id_ in ids if id_ in self.rows), {})

@@ -3,7 +3,8 @@
     a.ply .obj .off .stl .glb     a mesh (scenes joined into one), or a point cloud where there are no faces
     a.xyz                         a point cloud
     a.npy                         points (P, 3), or (T, P, 3) for a sequence; on its own also a set with N first
-    a.npz                         `points` as above (with `ids` and `valid` for a set), or `vertices` and `faces`
+    a.npz                         `points`, or an only array, as above (with `ids` and `valid` for a set);
+                                  or `vertices` and `faces`
                                   (also `v` and `f`), vertices (T, V, 3) for a sequence,
                                   or many meshes under the keys `<id>/v` and `<id>/f`
     folder of such files          one shape per file
@@ -16,7 +17,7 @@ Nothing is ever unpickled. What cannot be read raises one HdbenchError that name
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from hdbench.interrupts import interrupts_deferred
 from hdbench.shapes import Sequence, Shape, ShapeSet
 
 SUFFIXES = (".npy", ".npz", ".ply", ".obj", ".off", ".stl", ".glb", ".xyz")
+_COMMON_CATEGORIES = ("airplane", "animal", "car", "chair")
 _EXPECTED = f"files of {' '.join(SUFFIXES)}, or one sub-folder of frames per shape"
 
 
@@ -68,6 +70,31 @@ def entries(path: Path) -> list[Entry]:
     if not found:
         raise HdbenchError(f"{path} holds no shapes; expected {_EXPECTED}.")
     return found
+
+
+def categories_in(path: Path) -> list[str]:
+    """Sub-folders of `path` that are sets of shapes of their own; none where each is one shape, its files the frames.
+
+    They are sets where one has train/, val/ or test/, or bears the name of a common category, or where the files are
+    called neither by number nor alike in each sub-folder, as frames are.
+    """
+    if not path.is_dir() or ShapeSet.is_one(path):
+        return []
+    children = _children(path)
+    folders = [child for child in children if child.is_dir()]
+    if any(_is_shape_file(child) for child in children) or any(folder.name in SPLITS for folder in folders):
+        return []
+    sorted_ones = [folder for folder in folders if any((folder / split).is_dir() for split in SPLITS)]
+    files = {folder: names for folder in folders if (names := [file.stem for file in _shape_files(folder)])}
+    if sorted_ones or any(folder.name in _COMMON_CATEGORIES for folder in files) or not _are_frames(files.values()):
+        return [folder.name for folder in folders if folder in files or folder in sorted_ones]
+    return []
+
+
+def _are_frames(folders: Collection[list[str]]) -> bool:
+    """Whether the files of each folder differ in their number alone, or all folders have files of the same names."""
+    numbered = all(len({re.sub("[0-9]+", "", name) for name in names}) == 1 for names in folders)
+    return numbered or len({tuple(names) for names in folders}) == 1
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:

@@ -81,12 +81,28 @@ class TestSplits:
         assert len(dataset.skipped) == 38
         assert "manifest.csv" in dataset.skipped["box-3"]
 
-    @pytest.mark.parametrize("text", ["id,split\nother,train\n", "name,size\nbox-1,3\n", ""])
-    def test_a_manifest_about_something_else_is_ignored(self, boxes, text):
+    @pytest.mark.parametrize("text", ["name,size\nbox-1,3\n", ""])
+    def test_a_table_of_something_else_is_ignored(self, boxes, text):
         (boxes / "manifest.csv").write_text(text)
         assert splits(Folder(boxes, "box"))["train"] == tuple(
             name for name in (f"box-{i}" for i in range(40)) if split_of(name) == "train"
         )
+
+    @pytest.mark.parametrize("text", ["id,split\nother,train\n", "id,split\n"])
+    def test_a_manifest_that_lists_none_is_refused(self, boxes, text):
+        (boxes / "manifest.csv").write_text(text)
+        with pytest.raises(HdbenchError, match=r"manifest\.csv lists none of the 40 shapes .*'box-0'"):
+            Folder(boxes, "box")
+
+    def test_a_manifest_may_name_the_files(self, boxes):
+        (boxes / "Box.PLY").write_bytes((boxes / "box-0.ply").read_bytes())
+        (boxes / "manifest.csv").write_text("id,split\nbox-1.ply,train\nbox-2,test\nBox.PLY,test\n")
+        assert splits(Folder(boxes, "box")) == {"train": ("box-1",), "val": (), "test": ("Box", "box-2")}
+
+    def test_a_manifest_tells_files_of_one_stem_apart(self, boxes):
+        (boxes / "box-1.obj").write_text(trimesh.creation.box().export(file_type="obj"))
+        (boxes / "manifest.csv").write_text("id,split\nbox-1.ply,train\nbox-1.obj,test\n")
+        assert splits(Folder(boxes, "box")) == {"train": ("box-1.ply",), "val": (), "test": ("box-1.obj",)}
 
     @pytest.mark.parametrize(
         ("content", "words"),
@@ -209,6 +225,35 @@ class TestCategories:
         sorted_boxes.rename(tmp_path / "all" / "box")
         write_box(tmp_path / "all" / "other" / "train" / "9.off")
         assert Folder(tmp_path / "all", "box").ids("train") == ("train/0", "train/1", "train/2")
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            ("chair/0.off", "chair/1.off", "car/0.off"),  # names everyone knows
+            ("sofa/train/0.off", "sofa/test/1.off", "chair/train/0.off"),
+            ("chaise/oak.off", "chaise/elm.off", "chaise/fir.off", "sofa/red.off"),  # no numbered frames
+        ],
+    )
+    def test_mistyped_as_sub_folders(self, tmp_path, files):
+        for index, file in enumerate(files):
+            write_box(tmp_path / file, side=1 + index)
+        known = sorted({file.partition("/")[0] for file in files})
+        with pytest.raises(HdbenchError, match=f"Unknown category .* 'chiar'.*Available: {', '.join(known)}"):
+            Folder(tmp_path, "chiar")
+
+    @pytest.mark.parametrize("frames", [("0", "1", "2"), ("frame-9", "frame-10", "frame-11"), ("early", "late", "mid")])
+    def test_sub_folders_of_frames_are_shapes(self, tmp_path, frames):
+        for animal in range(20):
+            for frame in frames:
+                write_box(tmp_path / f"bear{animal}__run" / f"{frame}.off", side=1 + animal)
+        dataset = Folder(tmp_path, "bear")
+        assert dataset.kind == "sequence"
+        assert sum(map(len, splits(dataset).values())) == 20
+
+    @pytest.mark.parametrize("category", ["", ".", "..", ".hidden", "../box", "a/b", "a\\b", "/etc"])
+    def test_that_lead_elsewhere_are_refused(self, sorted_boxes, category):
+        with pytest.raises(HdbenchError, match="cannot name a category"):
+            Folder(sorted_boxes, category)
 
     def test_in_an_archive(self, tmp_path):
         box = trimesh.creation.box()

@@ -218,6 +218,21 @@ class TestSets:
         last = found["10"]
         assert np.array_equal(last.points if frames is None else [f.points for f in last.frames], points[10])
 
+    def test_rows_of_the_only_array_of_an_npz(self, tmp_path):
+        points = np.stack([cloud(seed=seed) for seed in range(3)])
+        np.savez(tmp_path / "set.npz", points)
+        found = read_all(tmp_path / "set.npz")
+        assert list(found) == ["0", "1", "2"]
+        assert all(np.array_equal(shape.points, row) for shape, row in zip(found.values(), points, strict=True))
+        assert isinstance(read_shape(tmp_path / "set.npz"), Sequence)  # one file of many: one shape
+
+    @pytest.mark.parametrize(
+        "arrays", [{"points": np.ones((2, 9, 3)), "ids": ["a", "b"]}, {"points": np.ones((2, 4, 9, 3))}]
+    )
+    def test_a_set_among_single_shapes_is_refused(self, tmp_path, arrays):
+        np.savez(tmp_path / "set.npz", **arrays)
+        assert "name the file itself" in complaint(tmp_path / "set.npz")
+
     def test_rows_of_an_npz_with_ids(self, tmp_path):
         points = np.stack([cloud(seed=i) for i in range(3)])
         points[1, 0, 0] = np.nan
