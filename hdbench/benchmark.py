@@ -4,6 +4,7 @@ Each stage leaves its artefact in the store, so the same command again does only
 goes on where it stopped. The run's folder is a copy that stands on its own: `hdbench report` needs nothing else.
 """
 
+import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -15,19 +16,16 @@ from hdbench.datasets.registry import open_dataset
 from hdbench.errors import HdbenchError
 from hdbench.evaluation import PointSet
 from hdbench.execution import cpu_count
-from hdbench.method import Method, get_method, methods
+from hdbench.method import broken_methods, get_method, methods
 from hdbench.metrics.protocols import get_protocol
 from hdbench.progress import Progress
 from hdbench.provenance import provenance
-from hdbench.recipe import load_recipe
 from hdbench.results import DatasetInfo, Results, Row, to_json
 from hdbench.shapes import ShapeSet
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, lock, remove_leftovers, write_atomic
 
 REPORT_VERSION = 1
-PROCEDURAL_COUNT = 64
-"""Samples and references on procedural data, where there is no natural number."""
 NEIGHBOUR_SAMPLES = 6
 """Samples per method whose nearest training shapes are shown."""
 
@@ -43,7 +41,7 @@ class Plan:
     preset: str = "default"
     protocol: str = "hyperdiffusion"
     count: int | None = None
-    """Samples per method; None: as many as the reference, 64 on procedural data."""
+    """Samples per method; None: as many as the reference."""
     limit: int | None = None
     """At most so many shapes of each split, for a quick try."""
     seed: int = 0
@@ -51,6 +49,10 @@ class Plan:
     """Sample sets per method, from seeds `seed`, `seed` + 1, …"""
     device: str = "cpu"
     strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.category or self.category.startswith(".") or set("/\\") & set(self.category):
+            raise HdbenchError(f"{self.category!r} is no category; give a plain name, such as airplane.")
 
     @property
     def folder_name(self) -> str:
@@ -67,7 +69,6 @@ class Plan:
 class _Prepared:
     reference: ShapeSet
     train: ShapeSet
-    count: int
 
 
 class Run:
@@ -80,29 +81,39 @@ class Run:
         opened = open_dataset(plan.dataset, plan.category, strict=plan.strict, store=store, progress=progress)
         self.dataset = Limited(opened, plan.limit) if plan.limit else opened
         self.protocol.refuse_layout("sequences" if opened.kind == "sequence" else "clouds", opened.name)
+        self.reference_ids = reference_ids(self.dataset)
+        self.count = plan.count or len(self.reference_ids)
         self.entrants = _choose_entrants(plan, self.dataset)
+        for reason in () if plan.methods else broken_methods().values():
+            progress.say(f"Left out: {reason}")
 
     def outline(self) -> str:
         """What the run will do, how long that takes from nothing and how much disk it needs."""
-        count = self._count() * self.plan.seeds
+        count = self.count * self.plan.seeds
         seconds = 30.0 + sum(e.method.estimate_seconds(self.dataset, e.recipe, count) for e in self.entrants)
         megabytes = 100 + round(1.5 * count * len(self.entrants))
         names = ", ".join(entrant.name for entrant in self.entrants)
         skipped = f", {len(self.dataset.skipped)} files skipped" if self.dataset.skipped else ""
+        minutes = max(1, round(seconds / 60))
         return (
-            f"{self.plan.category} from {self.dataset.name}{skipped}: {names}; {count} samples each, protocol "
-            f"{self.protocol.name}. From nothing this takes about {max(1, round(seconds / 60))} min on two cores "
-            f"and {megabytes} MB of disk; what the store has is not made again."
+            f"{self.plan.category} from {self.dataset.name}{skipped}: {names}; {count} samples each against "
+            f"{len(self.reference_ids)} references, protocol {self.protocol.name}. From nothing this takes about "
+            f"{minutes} min on two cores and {megabytes} MB of disk; what the store has is not made again."
         )
 
     def execute(self) -> Results:
         """Carry the plan out and write the run's folder; returns what stands in its results.json."""
-        _refuse_unwritable(self.folder)
-        with lock(self.folder / ".lock"):
+        _refuse_foreign(self.folder, self.plan)
+        with lock(self.folder / ".lock", waiting=self._say_waiting):
             remove_leftovers(self.folder)
+            _refuse_foreign(self.folder, self.plan)
+            write_atomic(self.folder / "plan.json", json.dumps(asdict(self.plan), indent=1) + "\n")
             results = self._fill()
             self._report()
             return results
+
+    def _say_waiting(self) -> None:
+        self.progress.say(f"Waiting for another hdbench run that is writing {self.folder}.")
 
     def _fill(self) -> Results:
         prepared = self._prepare()
@@ -110,9 +121,9 @@ class Run:
         named = {name for row in rows for entry in row.neighbours for name in entry.training}
         shown = stages.prepare(self.workshop, self.dataset, tuple(sorted(named)), keep_meshes=True, title="neighbours")
         copy_tree(prepared.reference.folder, self.folder / "reference")
-        copy_tree(shown.folder, self.folder / "train")
+        copy_tree(shown.folder, self.folder / "neighbours")
         results = Results(
-            run={**asdict(self.plan), "methods": [e.name for e in self.entrants], "count": prepared.count},
+            run={**asdict(self.plan), "methods": [e.name for e in self.entrants], "count": self.count},
             dataset=self._dataset_info(prepared),
             rows=rows,
             provenance=provenance(self.plan.sample_seeds),
@@ -121,26 +132,19 @@ class Run:
         return results
 
     def _prepare(self) -> _Prepared:
-        names = self.dataset.ids("test")
-        if self.dataset.name == "procedural":
-            names = names[: self._count()]
-        reference = stages.prepare(self.workshop, self.dataset, names, keep_meshes=True, title="reference shapes")
-        names = self.dataset.ids("train")
-        train = stages.prepare(self.workshop, self.dataset, names, keep_meshes=False, title="training shapes")
-        return _Prepared(reference, train, self._count())
-
-    def _count(self) -> int:
-        if self.plan.count is not None:
-            return self.plan.count
-        available = len(self.dataset.ids("test"))
-        return min(PROCEDURAL_COUNT, available) if self.dataset.name == "procedural" else available
+        return _Prepared(
+            stages.prepare(self.workshop, self.dataset, self.reference_ids, keep_meshes=True, title="reference shapes"),
+            stages.prepare(
+                self.workshop, self.dataset, self.dataset.ids("train"), keep_meshes=False, title="training shapes"
+            ),
+        )
 
     def _enter(self, entrant: Entrant, prepared: _Prepared) -> Iterable[Row]:
         """The rows of one method: one per seed, all from the same model."""
         model = stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
         for seed in self.plan.sample_seeds:
             place = Path("samples") / entrant.name / (f"seed-{seed}" if self.plan.seeds > 1 else "")
-            samples = stages.draw(self.workshop, entrant, model, count=prepared.count, seed=seed)
+            samples = stages.draw(self.workshop, entrant, model, count=self.count, seed=seed)
             copy_tree(samples.folder, self.folder / place)
             yield self._row(entrant, model, samples, prepared, place, seed)
 
@@ -156,7 +160,7 @@ class Run:
             reference if record.reference_ids is None else reference.select(record.reference_ids),
             PointSet.of(prepared.train, "train"),
             protocol=self.protocol,
-            data=f"{self.dataset.name}/{self.dataset.category}/test",
+            data=f"{self.dataset.name}/{self.dataset.category}/test@{digest(self.dataset.fingerprint())[:8]}",
             seed=self.plan.seed,
             neighbours=NEIGHBOUR_SAMPLES,
         )
@@ -206,31 +210,39 @@ class Run:
                     write_atomic(self.folder / path.name, path.read_bytes())
 
 
+def reference_ids(dataset: Dataset) -> tuple[str, ...]:
+    """The test shapes a run compares with."""
+    return dataset.ids("test")[: dataset.natural_count]
+
+
 def _choose_entrants(plan: Plan, dataset: Dataset) -> tuple[Entrant, ...]:
     """The methods of the plan with their recipes; without a choice, all that support the dataset."""
-    chosen = {name: get_method(name) for name in plan.methods} or {
-        name: method for name, method in methods().items() if method.supports(dataset) is None
-    }
-    for name, method in chosen.items():
+    chosen = [get_method(name) for name in dict.fromkeys(plan.methods)] or [
+        method for method in methods().values() if method.supports(dataset) is None
+    ]
+    for method in chosen:
         if reason := method.supports(dataset):
-            raise HdbenchError(f"Method {name!r} cannot learn {dataset.category} from {dataset.name}: {reason}.")
+            raise HdbenchError(f"Method {method.name!r} cannot learn {dataset.category} from {dataset.name}: {reason}.")
+    # A recipe file is for the methods under comparison; controls have little to choose.
+    own_file = plan.preset.endswith(".toml")
     return tuple(
-        Entrant(method, load_recipe(method.recipe_type, _package(method), plan.preset)) for method in chosen.values()
+        Entrant(method, method.load_recipe("default" if own_file and method.is_control else plan.preset))
+        for method in chosen
     )
 
 
-def _refuse_unwritable(folder: Path) -> None:
+def _refuse_foreign(folder: Path, plan: Plan) -> None:
+    """Raise HdbenchError unless `folder` is new, empty, or holds a run of the very same plan."""
+    if Path(plan.dataset).is_dir() and Path(plan.dataset).resolve() in folder.resolve().parents:
+        raise HdbenchError(f"{folder} lies inside the dataset {plan.dataset}; choose another folder with --out.")
+    if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
+        return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
-    except OSError as error:
-        raise HdbenchError(
-            f"The run's folder {folder} cannot be written ({error.strerror}); choose another with --out."
-        ) from error
-
-
-def _package(method: type[Method]) -> str:
-    return method.__module__.rpartition(".")[0]
+        held = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise HdbenchError(f"{folder} is not empty and holds no run; choose another folder with --out.") from None
+    if held != json.loads(json.dumps(asdict(plan))):
+        raise HdbenchError(f"{folder} holds another run; choose another folder with --out.")
 
 
 @dataclass(frozen=True)
@@ -245,6 +257,6 @@ def prepare_dataset(name: str, category: str, *, store: Store, strict: bool, pro
     """Read a dataset and keep what every run needs of it: reference and training shapes as points."""
     dataset = open_dataset(name, category, strict=strict, store=store, progress=progress)
     workshop = Workshop(store, progress, "cpu", cpu_count())
-    stages.prepare(workshop, dataset, dataset.ids("test"), keep_meshes=True, title="reference shapes")
+    stages.prepare(workshop, dataset, reference_ids(dataset), keep_meshes=True, title="reference shapes")
     stages.prepare(workshop, dataset, dataset.ids("train"), keep_meshes=False, title="training shapes")
     return PreparedDataset({split: len(dataset.ids(split)) for split in SPLITS}, dict(dataset.skipped))

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that `--help` answers at
 """
 
 import errno
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 BAD_INPUT = 2
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="hdbench",
@@ -95,7 +97,7 @@ def run(
     )
     progress = choose_progress(quiet=quiet)
     folder = out or Path("runs") / plan.folder_name
-    carried = Run(plan, store=Store(), folder=folder, progress=progress)
+    carried = Run(plan, store=Store(progress=progress), folder=folder, progress=progress)
     progress.say(carried.outline())
     results = carried.execute()
     if as_json:
@@ -130,7 +132,10 @@ def evaluate(
     from hdbench.evaluation import evaluate as score
     from hdbench.progress import choose_progress
     from hdbench.reporting.console import score_table, signature_lines
+    from hdbench.store import refuse_unwritable
 
+    if json_file:
+        refuse_unwritable(json_file)
     evaluation = score(
         samples,
         reference,
@@ -178,7 +183,8 @@ def data_prepare(
     from hdbench.progress import choose_progress
     from hdbench.store import Store
 
-    prepared = prepare_dataset(dataset, category, store=Store(), strict=strict, progress=choose_progress(quiet=quiet))
+    progress = choose_progress(quiet=quiet)
+    prepared = prepare_dataset(dataset, category, store=Store(progress=progress), strict=strict, progress=progress)
     for split, count in prepared.counts.items():
         print(f"{split}: {count} shapes")
     for name, reason in prepared.skipped.items():
@@ -247,7 +253,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _device(name: str) -> str:
@@ -292,19 +298,27 @@ def _main(arguments: Sequence[str] | None) -> int:
     command: Any = typer.main.get_command(app)
     # Typer keeps click's exceptions in another place from version to version; all derive from this one's base.
     usage_error: type[Any] = typer.BadParameter.__bases__[0]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without the character shows a mark, not a traceback
     try:
-        return command.main(args=arguments, prog_name="hdbench", standalone_mode=False) or 0
+        code = command.main(args=arguments, prog_name="hdbench", standalone_mode=False) or 0
     except HdbenchError as error:
         return _complain(str(error))
     except usage_error as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            return BAD_INPUT
         return _complain(f"{error.format_message().rstrip('.')}. See hdbench --help.")
     except (KeyboardInterrupt, typer.Abort):
-        print("hdbench: interrupted; the same command goes on from here.", file=sys.stderr)
-        return 130
+        code = INTERRUPTED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         return _complain(f"{error.strerror}: {error.filename or 'writing'}; nothing finished is lost, run it again.")
+    if code == INTERRUPTED:
+        print("hdbench: interrupted; nothing finished is lost, the same command goes on from here.", file=sys.stderr)
+    return code
 
 
 def _complain(message: str) -> int:

@@ -157,7 +157,7 @@ def evaluate(
         metrics: Metrics or families (`cd`, `emd`, `emd_published`, …) to compute; None is what the protocols ask for.
         extractor: The feature extractor of FPD and KPD; None is the published one where it was imported, else the
             embedded one.
-        data: What the reference is, for the signatures ("shapenet/airplane/test").
+        data: What the reference is, for the signatures ("shapenet/airplane/test"); the hash of its points if not said.
         seed: Of surface points, of the choice of points and of the intervals.
         workers: Threads; None is one per core.
         progress: Where to show how far it is.
@@ -186,7 +186,7 @@ def evaluate(
             sets["reference"].points,
             protocol=entry,
             metrics=metrics,
-            data=data,
+            data=data or f"sha256:{sets['reference'].info.sha256[:12]}",
             invalid_samples=len(sets["samples"].invalid),
             moments=None if learnt is None or sets["samples"].is_ours else moments(learnt.points),
             train=None if learnt is None else learnt.points,

@@ -53,7 +53,7 @@ class SetInfo(Record):
     sha256: str
     """Of the points as scored."""
     count: int
-    """Shapes scored."""
+    """Valid shapes in the set; a protocol scores no more samples than there are references."""
     invalid: int = 0
     """Shapes left out because they are empty, degenerate or not finite."""
     invalid_ids: dict[str, str] = Field(default_factory=dict)

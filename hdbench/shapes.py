@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +109,12 @@ class ShapeSet:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             with np.load(folder / "points.npz", allow_pickle=False) as stored:
                 points, valid, ids = stored["points"], stored["valid"], stored["ids"]
-            return cls(folder, manifest["kind"], tuple(map(str, ids)), points, valid, manifest["invalid"])
+            if points.ndim not in (3, 4) or not len(points) == len(valid) == len(ids):
+                raise ValueError(f"points {points.shape}, valid {valid.shape} and ids {ids.shape} do not fit together")
+            kind: Kind = manifest["kind"]
+            if kind not in get_args(Kind):
+                raise ValueError(f"kind {kind!r} is unknown")
+            return cls(folder, kind, tuple(map(str, ids)), points, valid.astype(bool), manifest["invalid"])
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise HdbenchError(
                 f"{folder} is not a set of samples ({error}); expected points.npz and manifest.json."
@@ -223,5 +228,8 @@ def read_ply(path: Path) -> Mesh:
     """Read a mesh written by `write_ply` (foreign files go through `hdbench.datasets.readers`)."""
     import trimesh
 
-    mesh = trimesh.load(path, file_type="ply", force="mesh", process=False)
-    return Mesh(mesh.vertices, mesh.faces)
+    try:
+        mesh = trimesh.load(path, file_type="ply", force="mesh", process=False)
+        return Mesh(mesh.vertices, mesh.faces)
+    except Exception as error:  # whatever a damaged file makes the parser raise
+        raise HdbenchError(f"{path} cannot be read as a mesh ({error}); make the samples again.") from error

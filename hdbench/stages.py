@@ -15,7 +15,7 @@ from hdbench.execution import run_units
 from hdbench.geometry.sampling import shape_points
 from hdbench.method import Context, Method
 from hdbench.metrics.protocols import Protocol
-from hdbench.metrics.scoring import Statistics, score_points, unscored
+from hdbench.metrics.scoring import Statistics, computed, score_points, unscored
 from hdbench.progress import Progress
 from hdbench.recipe import Recipe
 from hdbench.results import Cost, Neighbours, Score
@@ -30,7 +30,7 @@ from hdbench.shapes import (
     save_shape,
     write_shape_set,
 )
-from hdbench.store import Artefact, Key, Store, write_atomic
+from hdbench.store import Artefact, Key, Store, digest, write_atomic
 
 PREPARE_VERSION = 1
 MODEL_VERSION = 1
@@ -114,6 +114,7 @@ def obtain(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: int)
     """
     inputs = {
         "method": entrant.name,
+        "class": f"{entrant.method.__module__}.{entrant.method.__qualname__}",
         "method_version": entrant.method.version,
         "recipe": entrant.recipe.model_dump(mode="json"),
         "dataset": dataset.fingerprint(),
@@ -238,8 +239,9 @@ def score(
 
     sets = {"samples": samples, "reference": reference, "train": train}
     inputs = {
-        **{role: entry.info.model_dump(mode="json", exclude={"path"}) for role, entry in sets.items()},
+        **{role: [entry.info.sha256, digest([*entry.ids]), entry.invalid] for role, entry in sets.items()},
         "protocol": protocol.fingerprint(),
+        "computed": computed(protocol),
         "features": extractor_signature(),
         "data": data,
         "seed": seed,

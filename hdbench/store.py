@@ -11,6 +11,7 @@ Files that no longer match their hash are thrown away and made again.
       locks/
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -19,10 +20,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hdbench import __version__
 from hdbench.errors import HdbenchError
+from hdbench.progress import Progress
 
 MANIFEST = "artefact.json"
 
@@ -53,9 +57,13 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well and vanishes when not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    """A temporary path beside `path` that replaces it when the block ends well and vanishes when not.
+
+    Raises HdbenchError when nothing can be written there.
+    """
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -63,9 +71,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
-        temporary.replace(path)
+        with _naming(path):
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say which path cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise HdbenchError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise HdbenchError now if the file `path` could not be written later."""
+    with _naming(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -81,23 +108,37 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`, waiting for it; the system frees it when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as stream:
-        _lock_file(stream.fileno())
+def lock(path: Path, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; the system frees it when the process dies.
+
+    `waiting` is called once when another process holds it, before waiting for that.
+    """
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+b")
+    with stream:
+        if not _lock_file(stream.fileno(), wait=False):
+            waiting()
+            _lock_file(stream.fileno(), wait=True)
         yield
 
 
-def _lock_file(descriptor: int) -> None:
-    if os.name == "nt":
-        import msvcrt
+def _lock_file(descriptor: int, *, wait: bool) -> bool:
+    """Lock an open file; False when it is another's and `wait` is not wanted."""
+    try:
+        if os.name == "nt":
+            import msvcrt
 
-        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        if wait:
+            raise
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -127,8 +168,9 @@ class Artefact:
 class Store:
     """Artefacts under one root, shared by any number of processes."""
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, *, progress: Progress | None = None) -> None:
         self.root = (root or default_root()).resolve()
+        self.progress = progress or Progress()
         try:
             (self.root / "locks").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -145,7 +187,7 @@ class Store:
         if self._is_whole(folder):
             return Artefact(key, folder, fresh=False)
         workspace = self.root / "workspaces" / key.stage / key.digest
-        with lock(self.root / "locks" / f"{key.stage}-{key.digest}"):
+        with lock(self.root / "locks" / f"{key.stage}-{key.digest}", waiting=partial(self._say_waiting, key)):
             if self._is_whole(folder):  # another process made it while this one waited
                 return Artefact(key, folder, fresh=False)
             if folder.exists():
@@ -158,12 +200,16 @@ class Store:
             workspace.rename(folder)
         return Artefact(key, folder, fresh=True)
 
+    def _say_waiting(self, key: Key) -> None:
+        self.progress.say(f"Waiting for another hdbench process that is making the same {key.stage}.")
+
     @staticmethod
     def _is_whole(folder: Path) -> bool:
+        """Whether all files are there as they were written; one that cannot be read raises, and is not deleted."""
         try:
             files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
             return all(file_digest(folder / name) == entry["sha256"] for name, entry in files.items())
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             return False
 
 
@@ -173,12 +219,18 @@ def _write_manifest(folder: Path, key: Key) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    manifest = {"stage": key.stage, "version": key.version, "inputs": key.inputs, "files": files}
+    manifest = {
+        "stage": key.stage,
+        "version": key.version,
+        "inputs": key.inputs,
+        "files": files,
+        "hdbench": __version__,
+    }
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Make `target` an exact copy of the folder `source`, replacing it in one step."""
+    """Make `target` an exact copy of the folder `source`; what stood there before is replaced as a whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     try:

@@ -48,7 +48,8 @@ def scores(folder: Path) -> str:
 def test_run_writes_everything_a_report_needs(smoke):
     _, _, folder = smoke
     names = {path.name for path in folder.iterdir()}
-    assert {"results.json", "report.html", "report.md", "leaderboard.csv", "samples", "reference", "train"} <= names
+    assert {"results.json", "report.html", "report.md", "leaderboard.csv"} <= names
+    assert {"samples", "reference", "neighbours"} <= names
     results = load_results(folder)
     assert [row.method for row in results.rows] == ["hyperdiffusion", "held-out", "noise", "train-copy"]
     for row in results.rows:

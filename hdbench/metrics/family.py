@@ -86,6 +86,8 @@ class Family:
     function: str
     """`module:function` taking `Inputs` and returning `FamilyScores`; imported when first needed."""
     metrics: tuple[Metric, ...]
+    version: int = 1
+    """Raised whenever the same points would get another value, interval or statistic."""
 
 
 def set_metrics(suffix: str, title: str) -> tuple[Metric, ...]:

@@ -33,6 +33,9 @@ Normalisation = Literal[
 SIGNATURE_VERSION = 1
 """Raised whenever the same shapes get another value under the same protocol; part of every signature."""
 
+_TOLD = ("title", "source", "table_scale", "sample_count", "selection", "reference", "quirks")
+"""Fields of a protocol that explain it and change no value."""
+
 _SET_METRICS = ("mmd_{}", "mmd_{}_samples", "cov_{}", "nna_{}", "nna_{}_samples", "nna_{}_reference")
 _CD = tuple(name.format("cd") for name in _SET_METRICS)
 _EMD = tuple(name.format("emd") for name in _SET_METRICS)
@@ -71,9 +74,10 @@ class Protocol:
     quirks: tuple[str, ...] = field(default=())
 
     def fingerprint(self) -> dict[str, Any]:
-        """JSON that changes whenever the protocol, or the code behind its values, does."""
+        """JSON that changes whenever the protocol, or the code behind its values, does; what is only told stays out."""
         plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(self).items()}
-        return plain | {"signature_version": SIGNATURE_VERSION}
+        deciding = {name: value for name, value in plain.items() if name not in _TOLD}
+        return deciding | {"signature_version": SIGNATURE_VERSION}
 
     def reduce(self, points: Float32, *, seed: int, role: str) -> Float32:
         """At most `point_count` points of each shape of `points` (N, P, 3) or (N, T, P, 3).

@@ -172,6 +172,13 @@ def unscored(protocol: Protocol, reason: str, *, data: str = "", reference: int,
     ]
 
 
+def computed(protocol: Protocol) -> list[list[Any]]:
+    """JSON of what `protocol` has computed: families with their versions and metrics."""
+    return [
+        [family.name, family.version, [metric.name for metric in wanted]] for family, wanted in _choose(protocol, None)
+    ]
+
+
 def metric_named(name: str) -> Metric:
     """The metric called `name`; raises HdbenchError with the nearest known name."""
     known = {metric.name: metric for family in FAMILIES for metric in family.metrics}
