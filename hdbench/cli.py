@@ -194,12 +194,13 @@ def data_prepare(
 @methods_app.command("list", epilog="Example: hdbench methods list --json")
 def methods_list(as_json: AsJson = False) -> None:
     """List the installed methods, ours and those of plug-ins."""
-    from hdbench.method import methods
+    from hdbench.method import broken_methods, methods
 
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, method.title, "control" if method.is_control else "method", method.output)
         for name, method in methods().items()
     ]
+    rows += [(name, reason, "broken", "") for name, reason in broken_methods().items()]
     _print_table(("name", "title", "kind", "makes"), rows, as_json=as_json)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from hdbench.errors import HdbenchError
+from hdbench.interrupts import interrupts_deferred
 from hdbench.provenance import PACKAGES, machine, package_version
 from hdbench.seeds import generator
 
@@ -81,7 +82,8 @@ def _torch_device() -> str:
 
 
 def _occupancy() -> str:
-    import trimesh
+    with interrupts_deferred():
+        import trimesh
 
     from hdbench.geometry.occupancy import occupancy
     from hdbench.shapes import Mesh
@@ -94,7 +96,8 @@ def _occupancy() -> str:
 
 
 def _pictures() -> str:
-    import trimesh
+    with interrupts_deferred():
+        import trimesh
 
     from hdbench.geometry.rendering import render
     from hdbench.shapes import Mesh
@@ -115,6 +118,8 @@ def _store() -> str:
 
 
 def _methods() -> str:
-    from hdbench.method import methods
+    from hdbench.method import broken_methods, methods
 
+    if broken := broken_methods():
+        raise ImportError("; ".join(broken.values()))
     return ", ".join(methods())

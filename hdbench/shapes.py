@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
+from hdbench.interrupts import interrupts_deferred
 from hdbench.store import atomic_path
 
 Float32 = npt.NDArray[np.float32]
@@ -218,7 +219,8 @@ def _load_frame(stored: Any, index: int) -> Mesh | PointCloud:
 
 def write_ply(path: Path, mesh: Mesh) -> None:
     """Write `mesh` as binary PLY."""
-    import trimesh
+    with interrupts_deferred():
+        import trimesh
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type="ply"))
@@ -226,7 +228,8 @@ def write_ply(path: Path, mesh: Mesh) -> None:
 
 def read_ply(path: Path) -> Mesh:
     """Read a mesh written by `write_ply` (foreign files go through `hdbench.datasets.readers`)."""
-    import trimesh
+    with interrupts_deferred():
+        import trimesh
 
     try:
         mesh = trimesh.load(path, file_type="ply", force="mesh", process=False)
