@@ -35,9 +35,11 @@ app = typer.Typer(
 data_app = typer.Typer(help="Datasets: list them, or prepare one ahead of a run.", no_args_is_help=True)
 methods_app = typer.Typer(help="Methods: list them, or test that one keeps the contract.", no_args_is_help=True)
 protocols_app = typer.Typer(help="Protocols: exactly how shapes become numbers.", no_args_is_help=True)
+zoo_app = typer.Typer(help="The zoo: bring in what others have published.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(methods_app, name="methods")
 app.add_typer(protocols_app, name="protocols")
+app.add_typer(zoo_app, name="zoo")
 
 Category = Annotated[str, typer.Option(help="What to generate: airplane, car, chair, or a category of your dataset.")]
 Dataset = Annotated[str, typer.Option(help="A dataset's name, or a folder or .npz of your own shapes.")]
@@ -122,6 +124,9 @@ def evaluate(
         typer.Option(help="Only these metrics or families, comma-separated: cd, emd, emd_published, …"),
     ] = "",
     extractor: Annotated[str | None, typer.Option(help="Feature extractor of FPD and KPD.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Chamfer distances by numba, torch, triton or pytorch3d, for a cross-check.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of surface points and intervals.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the scores and their statistics here.")
@@ -143,6 +148,7 @@ def evaluate(
         protocol=_names(protocol),
         metrics=_names(metrics) or None,
         extractor=extractor,
+        backend=backend,
         seed=seed,
         progress=choose_progress(quiet=quiet),
     )
@@ -239,6 +245,23 @@ def protocols_show(name: Annotated[str, typer.Argument(help="The protocol.")]) -
 
     for title, text in facts_of(get_protocol(name)):
         print(f"{title}: {text}")
+
+
+@zoo_app.command("import", epilog="Example: hdbench zoo import pointnet2 best_model.pth")
+def zoo_import(
+    kind: Annotated[str, typer.Argument(help="What it is: pointnet2 (a PointNet++ classifier, for FPD).")],
+    file: Annotated[Path, typer.Argument(help="The published file.")],
+    name: Annotated[str | None, typer.Option(help="What to call it; from the file if not given.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Refuse any file but the published ModelNet40 one.")] = False,
+) -> None:
+    """Import an original checkpoint without unpickling anything but tensors."""
+    from hdbench.errors import unknown_name
+
+    if kind != "pointnet2":
+        raise unknown_name("kind of checkpoint", kind, ["pointnet2"])
+    from hdbench.features.extractors import import_checkpoint
+
+    print(f"Imported as {import_checkpoint(file, name=name, verify=verify).signature}.")
 
 
 @app.command(epilog="Example: hdbench doctor")

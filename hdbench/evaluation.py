@@ -140,6 +140,7 @@ def evaluate(
     protocol: str | Iterable[str] = "hyperdiffusion",
     metrics: Iterable[str] | None = None,
     extractor: str | None = None,
+    backend: str | None = None,
     data: str = "",
     seed: int = 0,
     workers: int | None = None,
@@ -157,6 +158,8 @@ def evaluate(
         metrics: Metrics or families (`cd`, `emd`, `emd_published`, …) to compute; None is what the protocols ask for.
         extractor: The feature extractor of FPD and KPD; None is the published one where it was imported, else the
             embedded one.
+        backend: Which code computes Chamfer distances: `numba`, `torch`, `triton` or `pytorch3d`; None is the exact
+            search on the CPU, which is faster than any of them.
         data: What the reference is, for the signatures ("shapenet/airplane/test"); the hash of its points if not said.
         seed: Of surface points, of the choice of points and of the intervals.
         workers: Threads; None is one per core.
@@ -191,6 +194,7 @@ def evaluate(
             moments=None if learnt is None or sets["samples"].is_ours else moments(learnt.points),
             train=None if learnt is None else learnt.points,
             extractor=extractor,
+            backend=backend,
             seed=seed,
             workers=workers,
             progress=progress,

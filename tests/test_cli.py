@@ -43,7 +43,7 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize(
     "arguments",
     [["run"], ["evaluate"], ["report"], ["data", "list"], ["data", "prepare"], ["methods", "list"], ["methods", "test"],
-     ["protocols", "list"], ["protocols", "show"], ["doctor"]],
+     ["protocols", "list"], ["protocols", "show"], ["zoo", "import"], ["doctor"]],
     ids=" ".join,
 )  # fmt: skip
 def test_each_command_shows_an_example(command, arguments):
@@ -62,9 +62,12 @@ def test_each_command_shows_an_example(command, arguments):
         (["run", "--category", "airplane", "--dataset", "procedurall"], "Did you mean 'procedural'?"),
         (["run", "--category", "airplane", "--device", "tpu"], "auto, cpu or cuda"),
         (["run", "--category", "airplane", "--count", "0"], "--count"),
+        (["run", "--category", "../airplane"], "plain name"),
         (["run"], "--category"),
         (["frobnicate"], "frobnicate"),
         (["methods", "test", "nois"], "Did you mean 'noise'?"),
+        (["zoo", "import", "pointnet", "best_model.pth"], "Did you mean 'pointnet2'?"),
+        (["zoo", "import", "pointnet2", "nowhere.pth"], "nowhere.pth"),
         (["protocols", "show", "pvdd"], "Did you mean 'pvd'?"),
         (["report", "nowhere"], "nowhere"),
         (["evaluate", "nowhere.npz", "--reference", "nowhere.npz"], "nowhere.npz"),
@@ -116,6 +119,15 @@ def test_an_unwritable_store_is_refused(command, tmp_path, monkeypatch):
     code, _, err = command("run", "--category", "airplane")
     assert code == 2
     assert "HDBENCH_STORE" in err
+
+
+@pytest.mark.parametrize("place", ["reference.npz/scores.json", "."])
+def test_a_place_that_cannot_hold_the_scores_is_refused_before_the_work(command, tmp_path, place):
+    reference = clouds(tmp_path / "reference.npz")
+    code, _, err = command("evaluate", reference, "--reference", reference, "--json", tmp_path / place)
+    assert code == 2
+    assert "cannot be written" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["reference.npz"]
 
 
 def test_nan_points_are_left_out_and_counted(command, tmp_path):

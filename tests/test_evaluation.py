@@ -101,6 +101,15 @@ def test_moments_bring_back_foreign_samples_but_not_our_own(tmp_path, sets):
     assert native.value == without.value != foreign.value
 
 
+def test_another_back_end_agrees_and_signs_its_values(sets):
+    expected = hdbench.evaluate(*sets, metrics=["cd"])
+    by_torch = hdbench.evaluate(*sets, metrics=["cd"], backend="torch")
+    assert by_torch["mmd_cd"].value == pytest.approx(expected["mmd_cd"].value, rel=1e-6)
+    assert by_torch["nna_cd"].value == expected["nna_cd"].value
+    assert "backend:torch" in by_torch["mmd_cd"].signature
+    assert "backend" not in expected["mmd_cd"].signature
+
+
 def test_several_protocols_in_one_call(sets):
     evaluation = hdbench.evaluate(*sets, protocol=["hyperdiffusion", "pvd"], metrics=["cd"])
     assert {score.protocol for score in evaluation.scores} == {"hyperdiffusion", "pvd"}

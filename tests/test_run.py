@@ -134,3 +134,55 @@ def test_json_prints_the_results(smoke):
     done = hdbench(*SMOKE, "--json", "--quiet", store=store, cwd=home)
     assert json.loads(done.stdout)["rows"] == json.loads((folder / "results.json").read_text())["rows"]
     assert not done.stderr
+
+
+def test_ctrl_c_ends_with_one_line_and_goes_on_from_there(smoke, tmp_path):
+    store = tmp_path / "store"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hdbench", *SMOKE, "--quiet"],
+        cwd=tmp_path,
+        env={**os.environ, "HDBENCH_STORE": str(store)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list((store / "workspaces").glob("*/*")) and process.poll() is None:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [line for line in err.splitlines() if line] == [
+        "hdbench: interrupted; nothing finished is lost, the same command goes on from here."
+    ]
+    assert hdbench(*SMOKE, store=store, cwd=tmp_path).returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert scores(folder) == scores(smoke[2])
+
+
+def test_a_folder_that_holds_something_else_is_refused_untouched(smoke, tmp_path):
+    home, store, folder = smoke
+    precious = tmp_path / "mine" / "train" / ".editor.tmp"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("mine")
+    refused = hdbench(*SMOKE, "--out", str(tmp_path / "mine"), store=store, cwd=home)
+    assert refused.returncode == 2
+    assert "holds no run" in refused.stderr
+    assert precious.read_text() == "mine"
+    other = hdbench(*SMOKE, "--seed", "5", "--out", str(folder), store=store, cwd=home)
+    assert other.returncode == 2
+    assert "holds another run" in other.stderr
+
+
+def test_evaluating_the_samples_of_a_run_gives_the_values_of_the_run(smoke, tmp_path):
+    home, store, folder = smoke
+    done = hdbench(
+        *("evaluate", str(folder / "samples" / "held-out"), "--reference", str(folder / "reference")),
+        *("--metrics", "cd", "--json", str(tmp_path / "scores.json")),
+        store=store,
+        cwd=home,
+    )
+    assert done.returncode == 0, done.stderr
+    scored = {score["metric"]: score["value"] for score in json.loads((tmp_path / "scores.json").read_text())["scores"]}
+    (row,) = [row for row in load_results(folder).rows if row.method == "held-out"]
+    assert scored == {score.metric: score.value for score in row.scores if score.metric in scored}

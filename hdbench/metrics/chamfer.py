@@ -1,8 +1,11 @@
 """The set metrics under the Chamfer distance."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
+from hdbench.distances.backends import choose_backend
 from hdbench.distances.chamfer import cd_sq_matrix
 from hdbench.distances.search import cd_sq_nearest
 from hdbench.metrics.family import Estimate, FamilyScores, Inputs
@@ -16,17 +19,30 @@ SEARCH_FROM = 100
 
 def score_chamfer(inputs: Inputs) -> FamilyScores:
     """`mmd_cd`, `cov_cd`, `nna_cd` and their halves, exact, with intervals."""
-    return set_scores(lists_of(inputs), suffix="cd", distance="cd_sq", seed=inputs.seed)
+    scores = set_scores(lists_of(inputs), suffix="cd", distance="cd_sq", seed=inputs.seed)
+    return replace(scores, facts={"backend": inputs.backend}) if inputs.backend else scores
 
 
 def lists_of(inputs: Inputs) -> NearestLists:
     """The nearest lists of `inputs`, searched for once."""
     if "chamfer_lists" not in inputs.shared:
-        inputs.shared["chamfer_lists"] = chamfer_lists(
-            inputs.reference, inputs.samples, workers=inputs.workers, progress=inputs.progress
-        )
+        inputs.shared["chamfer_lists"] = _lists_by_backend(inputs) if inputs.backend else _lists_by_search(inputs)
     lists: NearestLists = inputs.shared["chamfer_lists"]
     return lists
+
+
+def _lists_by_search(inputs: Inputs) -> NearestLists:
+    return chamfer_lists(inputs.reference, inputs.samples, workers=inputs.workers, progress=inputs.progress)
+
+
+def _lists_by_backend(inputs: Inputs) -> NearestLists:
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    backend = choose_backend(inputs.backend or "auto", device=device, workers=inputs.workers)
+    points = np.concatenate([inputs.reference, inputs.samples])
+    matrix = backend.cd_sq_matrix(points, progress=inputs.progress)
+    return lists_from_matrix(matrix, reference_count=len(inputs.reference), length=list_length(len(points)))
 
 
 def chamfer_lists(

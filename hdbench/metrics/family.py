@@ -57,6 +57,8 @@ class Inputs:
     """The training shapes, normalised by the protocol, where they are known."""
     extractor: str | None = None
     """Name of the feature extractor; None is the published one where it was imported, else the embedded one."""
+    backend: str | None = None
+    """Which code computes Chamfer distances (`hdbench.distances.backends`); None is the exact search on the CPU."""
     shared: dict[str, Any] = field(default_factory=dict, repr=False)
     """What one family has computed and another needs too, by name."""
 

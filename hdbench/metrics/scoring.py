@@ -85,6 +85,7 @@ def score_points(
     moments: Moments | None = None,
     train: Float32 | None = None,
     extractor: str | None = None,
+    backend: str | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Score], Statistics]:
@@ -103,6 +104,7 @@ def score_points(
             (protocols that do not de-normalise ignore them).
         train: The training shapes, in the layout of the others; novelty needs them.
         extractor: Name of the feature extractor; None is the published one where it was imported, else the embedded.
+        backend: Which code computes Chamfer distances (`hdbench.distances.backends`); None is the exact search.
         workers: Threads; None is one per core. No value depends on it.
         progress: Where to show how far it is.
 
@@ -120,7 +122,8 @@ def score_points(
     generated = len(samples) + invalid_samples
     samples = _as_many_as_references(samples, len(reference), progress)
     inputs = _prepare(samples, reference, protocol, seed=seed, moments=moments, workers=workers, progress=progress)
-    inputs = replace(inputs, train=_prepare_train(train, protocol, seed=seed), extractor=extractor)
+    learnt = _prepare_train(train, protocol, seed=seed)
+    inputs = replace(inputs, train=learnt, extractor=extractor, backend=backend)
     facts = {
         "points": inputs.samples.shape[-2],
         "reference": len(reference),
