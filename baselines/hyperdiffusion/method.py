@@ -32,7 +32,7 @@ from .transformer import Transformer
 
 WINDOW = 1024
 """Samples denoised before any is meshed."""
-MULTIPLICATIONS_PER_SECOND = 1.5e10
+MULTIPLICATIONS_PER_SECOND = 1.1e10
 """Of one core, in our kernels: for the estimate of time only."""
 
 
@@ -90,7 +90,7 @@ class HyperDiffusion(Method):
             "mesh": weights * recipe.sampling.resolution**3 * count,
         }
         occupancy_seconds = shapes * 3e-6 * (fields.surface_points + fields.uniform_points + fields.held_out_points)
-        return 10 + (sum(multiplications.values()) / MULTIPLICATIONS_PER_SECOND + occupancy_seconds) / 2
+        return 5 + (sum(multiplications.values()) / MULTIPLICATIONS_PER_SECOND + occupancy_seconds) / 2
 
     def fit(self, dataset: Dataset, recipe: Recipe, context: Context) -> None:
         """See `Method.fit`."""
