@@ -1,0 +1,92 @@
+"""Stages are keyed by hand-raised versions: a stage whose output changes without a new version is noticed here."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from hdbench import stages
+from hdbench.datasets.folder import Folder
+from hdbench.evaluation import PointSet
+from hdbench.method import get_method
+from hdbench.metrics.protocols import get_protocol
+from hdbench.progress import Progress
+from hdbench.shapes import ShapeSet
+from hdbench.stages import Entrant, Workshop
+from hdbench.store import Store
+
+DIGESTS = {
+    ("prepare", 1): "00206e0044d1e9f6",
+    ("samples", 1): "ed0669abc10f1e37",
+    ("scores", 1): "9b42ce6c0823bf06",
+}
+"""Of each stage's output at each version: change an entry only together with the version."""
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    return Workshop(Store(tmp_path / "store"), Progress(), "cpu", 1)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 9), ("test", 9)):
+        (tmp_path / "data" / split).mkdir(parents=True)
+        for index in range(count):
+            points = rng.standard_normal((2048, 3)) * rng.uniform(0.3, 1.0, 3)
+            np.save(tmp_path / "data" / split / f"{split}-{index}.npy", points.astype(np.float32))
+    return Folder(tmp_path / "data", "blob")
+
+
+def points_digest(shapes: ShapeSet) -> str:
+    return hashlib.sha256(np.round(shapes.points, 5).tobytes()).hexdigest()[:16]
+
+
+def walk(workshop, dataset):
+    reference = stages.prepare(workshop, dataset, dataset.ids("test"), keep_meshes=True, title="reference")
+    train = stages.prepare(workshop, dataset, dataset.ids("train"), keep_meshes=False, title="train")
+    method = get_method("noise")
+    entrant = Entrant(method, method.load_recipe("default"))
+    model = stages.obtain(workshop, dataset, entrant, seed=3)
+    samples = stages.draw(workshop, entrant, model, count=9, seed=3)
+    scored = stages.score(
+        workshop,
+        PointSet.of(ShapeSet.open(samples.folder), "samples"),
+        PointSet.of(reference, "reference"),
+        PointSet.of(train, "train"),
+        protocol=get_protocol("pvd"),
+        data="blob",
+        seed=0,
+        neighbours=2,
+    )
+    return reference, samples, scored
+
+
+def test_the_output_of_each_stage_is_that_of_its_version(workshop, dataset):
+    reference, samples, scored = walk(workshop, dataset)
+    scores, neighbours = stages.read_scores(scored)
+    values = [(score.metric, score.value and round(score.value, 9)) for score in scores]
+    nearest = [entry.training for entry in neighbours]
+    made = {
+        ("prepare", stages.PREPARE_VERSION): points_digest(reference),
+        ("samples", stages.SAMPLE_VERSION): points_digest(ShapeSet.open(samples.folder)),
+        ("scores", stages.SCORE_VERSION): hashlib.sha256(json.dumps([values, nearest]).encode()).hexdigest()[:16],
+    }
+    assert made == {key: DIGESTS.get(key) for key in made}
+
+
+def test_the_names_of_shapes_are_part_of_what_scores_are_made_from(workshop, dataset, tmp_path):
+    _, _, first = walk(workshop, dataset)
+    for path in (tmp_path / "data" / "train").iterdir():
+        path.rename(path.with_name(f"renamed-{path.name}"))
+    _, _, second = walk(workshop, Folder(tmp_path / "data", "blob"))
+    _, neighbours = stages.read_scores(second)
+    assert second.key.digest != first.key.digest
+    assert all("renamed-" in name for entry in neighbours for name in entry.training)
+
+
+def test_everything_is_found_again(workshop, dataset):
+    walk(workshop, dataset)
+    assert not walk(workshop, dataset)[2].fresh
