@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that `--help` answers at
 import errno
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -319,6 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
+    # Before torch loads: threads that spin while they wait stall each other when the machine has other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command: Any = typer.main.get_command(app)
     # Typer keeps click's exceptions in another place from version to version; all derive from this one's base.
     usage_error: type[Any] = typer.BadParameter.__bases__[0]
