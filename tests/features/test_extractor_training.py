@@ -11,6 +11,8 @@ from hdbench.seeds import generator
 
 SMALL = Settings(shapes_per_category=20, points=64, pool=128, epochs=1, batch=16)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def embedded():
