@@ -226,7 +226,7 @@ def _choose_entrants(plan: Plan, dataset: Dataset) -> tuple[Entrant, ...]:
     # A recipe file is for the methods under comparison; controls have little to choose.
     own_file = plan.preset.endswith(".toml")
     return tuple(
-        Entrant(method, method.load_recipe("default" if own_file and method.is_control else plan.preset))
+        Entrant(method, method.load_recipe("default" if own_file and method.is_control else plan.preset, dataset))
         for method in chosen
     )
 

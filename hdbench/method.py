@@ -55,13 +55,15 @@ class Method(ABC):
     recipe_type: ClassVar[type[Recipe]] = Recipe
 
     @classmethod
-    def load_recipe(cls, source: str) -> Recipe:
+    def load_recipe(cls, source: str, dataset: Dataset | None = None) -> Recipe:
         """The recipe named by `source`: a preset in `recipes/` beside the method's module, or the path of a TOML file.
 
-        Raises HdbenchError where there is no such recipe, or one with a wrong field.
+        Its tables for the dataset's kind and category apply. Raises HdbenchError where there is no such recipe, or
+        one with a wrong field.
         """
         package = cls.__module__.rpartition(".")[0]
-        return load_recipe(cls.recipe_type, package, source)
+        circumstances = () if dataset is None else (dataset.kind, dataset.category)
+        return load_recipe(cls.recipe_type, package, source, circumstances=circumstances)
 
     @classmethod
     def supports(cls, dataset: Dataset) -> str | None:

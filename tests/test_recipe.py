@@ -37,6 +37,34 @@ def test_files_by_path(package, tmp_path):
     assert load_recipe(Outer, package, str(tmp_path / "mine.toml")).steps == 7
 
 
+SPECIAL = """
+steps = 1
+[inner]
+rate = 0.5
+[for.sequence]
+steps = 2
+[for.sequence.inner]
+rate = 0.25
+[for.car]
+steps = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "steps", "rate"),
+    [((), 1, 0.5), (("mesh", "airplane"), 1, 0.5), (("sequence", "animal"), 2, 0.25), (("sequence", "car"), 3, 0.25)],
+)
+def test_tables_for_some_data_only(circumstances, steps, rate):
+    recipe = parse_recipe(Outer, SPECIAL, "mine", circumstances=circumstances)
+    assert recipe == Outer(steps=steps, inner=Inner(rate=rate))
+
+
+@pytest.mark.parametrize("text", ["steps = 1\nfor = 3", "steps = 1\n[for]\ncar = 3", "steps = 1\n[for.car]\nstep = 3"])
+def test_tables_for_other_data_are_checked_too(text):
+    with pytest.raises(HdbenchError, match="mine"):
+        parse_recipe(Outer, text, "mine")
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
