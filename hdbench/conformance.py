@@ -74,11 +74,12 @@ class ToySolids(Dataset):
             return PointCloud(trimesh.sample.sample_surface(trimesh.Trimesh(vertices, faces), 2048, seed=0)[0])
         return Frames(tuple(Mesh(vertices * growth, faces) for growth in _GROWTH))
 
-    def occupancy(self, name: str, points: Float32) -> Bool:
+    def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
         """See `Dataset.occupancy`."""
-        if self.kind != "mesh":
-            raise HdbenchError(f"{name} is no mesh and encloses nothing.")
-        scaled = np.abs(points / self._half_extents(name))
+        if self.kind == "points":
+            raise HdbenchError(f"{name} is a cloud of points and encloses nothing.")
+        growth = 1.0 if self.kind == "mesh" else _GROWTH[frame]
+        scaled = np.abs(points / (self._half_extents(name) * growth))
         reach = scaled.max(axis=1) if name.startswith("box") else np.square(scaled).sum(axis=1)
         return np.asarray(reach <= 1)
 

@@ -37,10 +37,11 @@ class Dataset(ABC):
         """The shape called `name`."""
 
     @abstractmethod
-    def occupancy(self, name: str, points: Float32) -> Bool:
+    def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
         """Which of `points` (P, 3) lie inside the shape called `name`; points in the shape's own coordinates.
 
-        Raises HdbenchError for shapes that enclose nothing (point clouds).
+        Of a sequence, inside its frame number `frame`. Raises HdbenchError for shapes that enclose nothing (point
+        clouds).
         """
 
     @abstractmethod
@@ -66,8 +67,8 @@ class _Wrapped(Dataset):
     def shape(self, name: str) -> Shape:
         return self._dataset.shape(name)
 
-    def occupancy(self, name: str, points: Float32) -> Bool:
-        return self._dataset.occupancy(name, points)
+    def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
+        return self._dataset.occupancy(name, points, frame=frame)
 
     def fingerprint(self) -> dict[str, Any]:
         return self._dataset.fingerprint()
@@ -89,9 +90,9 @@ class LearningView(_Wrapped):
         """See `Dataset.shape`; shapes of the test split are refused."""
         return super().shape(self._allowed(name))
 
-    def occupancy(self, name: str, points: Float32) -> Bool:
+    def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
         """See `Dataset.occupancy`; shapes of the test split are refused."""
-        return super().occupancy(self._allowed(name), points)
+        return super().occupancy(self._allowed(name), points, frame=frame)
 
     def fresh(self, count: int, seed: int) -> list[tuple[str, Shape]] | None:
         """Nothing: fresh shapes are for controls."""

@@ -88,15 +88,14 @@ class Folder(Dataset):
             raise unknown_name(f"shape in {self.path}", name, self._entries)
         return in_unit_box(self._entries[name].read())
 
-    def occupancy(self, name: str, points: Float32) -> Bool:
+    def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
         """See `Dataset.occupancy`; by winding number, so that meshes need not be watertight."""
-        from hdbench.geometry.occupancy import occupancy
+        from hdbench.geometry.occupancy import shape_occupancy
 
-        shape = self.shape(name)
-        if not isinstance(shape, Mesh):
-            what = "a point cloud and encloses nothing" if isinstance(shape, PointCloud) else "a sequence"
-            raise HdbenchError(f"{name} in {self.path} is {what}; occupancy needs single meshes.")
-        return occupancy(shape, points)
+        try:
+            return shape_occupancy(self.shape(name), points, frame=frame)
+        except HdbenchError as error:
+            raise HdbenchError(f"{name} in {self.path}: {error}") from error
 
     def fingerprint(self) -> dict[str, Any]:
         """See `Dataset.fingerprint`: the content of every file, wherever the files lie."""

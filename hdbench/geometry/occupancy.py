@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
-from hdbench.shapes import Bool, Float32, Mesh
+from hdbench.shapes import Bool, Float32, Mesh, Sequence, Shape
 
 THRESHOLD = 0.5
 _PROBES = 2048
@@ -29,6 +29,17 @@ def occupancy(mesh: Mesh, points: Float32) -> Bool:
     if len(points) and is_inverted(mesh):
         mesh = flipped(mesh)
     return winding_number(mesh, points) >= THRESHOLD
+
+
+def shape_occupancy(shape: Shape, points: Float32, *, frame: int = 0) -> Bool:
+    """Which of `points` (P, 3) lie inside `shape`, of a sequence inside frame number `frame`; see `occupancy`.
+
+    Raises HdbenchError for clouds of points, which enclose nothing.
+    """
+    solid = shape.frames[frame] if isinstance(shape, Sequence) else shape
+    if not isinstance(solid, Mesh):
+        raise HdbenchError("a cloud of points encloses nothing; occupancy needs meshes.")
+    return occupancy(solid, points)
 
 
 def winding_number(mesh: Mesh, points: Float32) -> npt.NDArray[np.float64]:

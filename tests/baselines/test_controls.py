@@ -30,7 +30,7 @@ class Numbered(Dataset):
         meshes = Mesh(box.vertices, box.faces), Mesh(box.vertices + 1, box.faces)
         return meshes[0] if self.kind == "mesh" else Sequence(meshes)
 
-    def occupancy(self, name, points):
+    def occupancy(self, name, points, *, frame=0):
         raise NotImplementedError
 
     def fingerprint(self):

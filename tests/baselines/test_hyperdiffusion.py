@@ -34,7 +34,7 @@ class Boxes(Dataset):
         box = trimesh.creation.box(self.sides(name))
         return Mesh(box.vertices + np.array([0, 1, 0]), box.faces)
 
-    def occupancy(self, name, points):
+    def occupancy(self, name, points, *, frame=0):
         return (np.abs(points - [0, 1, 0]) <= self.sides(name) / 2).all(1)
 
     def fingerprint(self):

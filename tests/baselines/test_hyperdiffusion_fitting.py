@@ -50,7 +50,7 @@ class Solids(Dataset):
         ball = trimesh.creation.icosphere(3)
         return Mesh(ball.vertices * self.radii[name] + np.array([5, 0, 0]), ball.faces)
 
-    def occupancy(self, name, points):
+    def occupancy(self, name, points, *, frame=0):
         if name not in self.radii:
             return np.zeros(len(points), bool)
         return np.linalg.norm((points - np.float32([5, 0, 0])) / np.float32(self.radii[name]), axis=1) < 1

@@ -73,11 +73,11 @@ class Procedural(Dataset):
         """The mesh called `name`; raises HdbenchError where `name` is not one of this category's."""
         return _mesh(self.category, self.seed, self._index(name))
 
-    def occupancy(self, name: str, points: Float32) -> Bool:
+    def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
         """See `Dataset.occupancy`: the generalised winding number of the mesh at `points` (P, 3) is at least 0.5."""
-        from hdbench.geometry.occupancy import occupancy
+        from hdbench.geometry.occupancy import shape_occupancy
 
-        return occupancy(self.shape(name), points)
+        return shape_occupancy(self.shape(name), points, frame=frame)
 
     def subtype(self, name: str) -> str:
         """What kind of airplane, car or chair `name` is."""
