@@ -68,7 +68,7 @@ def jsd_interval(reference: Int16, samples: Int16, *, seed: int, splits: int = S
     """The 95 % interval of the divergence; None when a set has fewer than `SMALLEST_SET` shapes.
 
     It is about the mean of the estimate, which like all divergences of histograms is biased upward in small sets.
-    Simulated coverage: 87 to 92 % with 30 shapes.
+    Simulated coverage: 94 to 96 % of sets that differ, more of sets that do not (docs/statistics.md).
     """
     sizes = len(reference), len(samples)
     if min(sizes) < SMALLEST_SET:

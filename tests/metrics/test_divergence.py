@@ -81,11 +81,11 @@ def test_intervals_cover():
     for seed in range(150):
         a, b = (occupied_nodes(clouds(2 * seed + k, 30, 256, 0.1 + 0.03 * k)) for k in range(2))
         values.append(jsd(a, b))
-        intervals.append(jsd_interval(a, b, seed=seed, splits=100))
+        intervals.append(jsd_interval(a, b, seed=seed))
     # The estimate is biased upward, as ever with histograms; the interval is about the estimate's own mean.
     truth = np.mean(values)
     covered = np.mean([low <= truth <= high for low, high in intervals])
-    assert 0.85 <= covered <= 1
+    assert covered >= 0.9
 
 
 def test_the_protocol_says_what_is_counted():
