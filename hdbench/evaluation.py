@@ -1,8 +1,9 @@
 """Samples and reference in, scores out: the one evaluation path, for runs and for anyone's shapes alike."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ class PointSet:
         return SetInfo(path=self.path, sha256=digest, count=count, invalid=invalid, invalid_ids=self.invalid)
 
 
-def open_point_set(source: Any, *, role: str, seed: int = 0, keep: Reduction = "random") -> PointSet:
+def open_point_set(
+    source: Any, *, role: str, seed: int = 0, keep: Reduction = "random", progress: Progress | None = None
+) -> PointSet:
     """Read `source` into points; shapes that cannot be scored are left out and named in `invalid`.
 
     `source` is a path (see `hdbench.datasets.readers`), a `PointSet`, a `ShapeSet`, an array or tensor (N, P, 3) or
@@ -82,13 +85,20 @@ def open_point_set(source: Any, *, role: str, seed: int = 0, keep: Reduction = "
     rows: list[Float32] = []
     ids: list[str] = []
     invalid: dict[str, str] = {}
-    for name, shape in _shapes_of(source, role):
-        reason = str(shape) if isinstance(shape, HdbenchError) else defect(shape)
-        if reason is None and not isinstance(shape, HdbenchError):
-            ids.append(name)
-            rows.append(shape_points(shape, POINT_COUNT, seed=seed, name=name, keep=keep))
-        else:
-            invalid[name] = str(reason)
+    entries = _entries(source, role)
+    with (progress or Progress()).task(f"reading the {role}", len(entries)) as task:
+        for name, read in entries:
+            try:
+                shape = read()
+                reason = defect(shape)
+            except HdbenchError as error:
+                reason = str(error)
+            if reason is None:
+                ids.append(name)
+                rows.append(shape_points(shape, POINT_COUNT, seed=seed, name=name, keep=keep))
+            else:
+                invalid[name] = reason
+            task.advance()
     if not rows:
         first = next((f"; the first: {name}: {reason}" for name, reason in invalid.items()), "")
         raise HdbenchError(f"{role}: {path} holds no shape that can be scored ({len(invalid)} invalid{first}).")
@@ -102,18 +112,17 @@ def open_point_set(source: Any, *, role: str, seed: int = 0, keep: Reduction = "
     return PointSet(np.stack(rows), tuple(ids), path, invalid)
 
 
-def _shapes_of(source: Any, role: str) -> Iterator[tuple[str, Shape | HdbenchError]]:
+def _entries(source: Any, role: str) -> list[tuple[str, Callable[[], Shape]]]:
+    """Name of each shape of `source`, and what reads it or raises HdbenchError."""
     from hdbench.datasets.arrays import row_names
-    from hdbench.datasets.readers import read_shapes
+    from hdbench.datasets.readers import entries
 
     if isinstance(source, str | Path):
-        yield from read_shapes(source)
-        return
-    for name, item in zip(row_names(len(source)), source, strict=True):
-        try:
-            yield name, _shape_of(item, f"{role} {name}")
-        except HdbenchError as error:
-            yield name, error
+        return [(entry.name, entry.read) for entry in entries(Path(source))]
+    return [
+        (name, partial(_shape_of, item, f"{role} {name}"))
+        for name, item in zip(row_names(len(source)), source, strict=True)
+    ]
 
 
 def _shape_of(item: Any, where: str) -> Shape:
@@ -176,7 +185,10 @@ def evaluate(
     sources = {"samples": samples, "reference": reference} | ({} if train is None else {"train": train})
     # Protocols that keep other points of large clouds read the shapes anew.
     opened = {
-        keep: {role: open_point_set(source, role=role, seed=seed, keep=keep) for role, source in sources.items()}
+        keep: {
+            role: open_point_set(source, role=role, seed=seed, keep=keep, progress=progress)
+            for role, source in sources.items()
+        }
         for keep in dict.fromkeys(entry.reduction for entry in protocols)
     }
     scores: list[Score] = []

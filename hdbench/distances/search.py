@@ -26,6 +26,8 @@ Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 Bool = npt.NDArray[np.bool_]
 
+UNWANTED = -np.inf
+"""Distance in a list that nothing is to enter: no bound is smaller, so nothing is proposed for it."""
 BATCH = 128
 """Pairs a thread measures at a time."""
 
@@ -46,6 +48,7 @@ def cd_sq_nearest(
     *,
     first_group: int,
     length: int,
+    only_second_in_first: bool = False,
     step: float | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -57,6 +60,8 @@ def cd_sq_nearest(
             references), the others the second (the samples).
         first_group: Size of the first group.
         length: K.
+        only_second_in_first: Leave all lists empty but the nearest members of the first group for each shape of the
+            second.
         step: Edge of the cells that bounds are made from; None chooses. No result depends on it.
         workers: Threads; None is one per core. No result depends on it.
         progress: Where to show how far it is.
@@ -68,7 +73,12 @@ def cd_sq_nearest(
     blocks = make_blocks(clouds)
     step = _usual_step(clouds) if step is None else step
     bounds = lower_bounds(clouds, blocks, frames=frames, step=step, workers=workers, progress=progress)
-    return _search(blocks, bounds, frames, first_group, length, workers=workers, progress=progress)
+    distance = np.full((len(bounds), 2, length), np.inf)
+    if only_second_in_first:
+        distance[:first_group] = distance[:, 1] = UNWANTED
+    found = _search(blocks, bounds, frames, first_group, distance, workers=workers, progress=progress)
+    distance[distance == UNWANTED] = np.inf
+    return found
 
 
 def _usual_step(clouds: Float32) -> float:
@@ -82,14 +92,14 @@ def _search(
     bounds: Float32,
     frames: int,
     first_group: int,
-    length: int,
+    distance: Float64,
     *,
     workers: int | None,
     progress: Progress | None,
 ) -> Nearest:
-    count = len(bounds)
+    """Fill the lists whose distances (N, 2, K) are +inf."""
+    count, _, length = distance.shape
     index = np.full((count, 2, length), -1, np.int32)
-    distance = np.full((count, 2, length), np.inf)
     queue = _Queue.of(bounds, first_group)
     known = np.eye(count, dtype=np.bool_)
     measured, quota = 0, length

@@ -201,7 +201,14 @@ def _share_within(distances: Float64, real: Float64) -> float:
 
 def _training_neighbours(inputs: Inputs, train: Float32) -> TrainingNeighbours:
     points = np.concatenate([train, inputs.reference, inputs.samples])
-    found = cd_sq_nearest(points, first_group=len(train), length=1, workers=inputs.workers, progress=inputs.progress)
+    found = cd_sq_nearest(
+        points,
+        first_group=len(train),
+        length=1,
+        only_second_in_first=True,
+        workers=inputs.workers,
+        progress=inputs.progress,
+    )
     index, distance = found.members[len(train) :, 0, 0], found.distances[len(train) :, 0, 0]
     named, positions = np.unique(index, return_inverse=True)
     floor = sampling_floors(train[named])[positions]

@@ -67,6 +67,18 @@ def test_the_search_finds_what_the_matrix_holds_to_the_last_bit(kind, length):
     assert np.array_equal(found.members, index)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_second_group_in_the_first_alone(kind):
+    points = shapes(kind)
+    everything = cd_sq_nearest(points, first_group=FIRST, length=3)
+    found = cd_sq_nearest(points, first_group=FIRST, length=3, only_second_in_first=True)
+    wanted = np.zeros((len(points), 2, 1), bool)
+    wanted[FIRST:, 0] = True
+    assert np.array_equal(found.members, np.where(wanted, everything.members, -1))
+    assert np.array_equal(found.distances, np.where(wanted, everything.distances, np.inf))
+    assert found.measured <= everything.measured
+
+
 @pytest.mark.parametrize("step", [0.05, 0.3, 2.0, 100.0])
 def test_neither_step_nor_threads_change_the_answer(step):
     points = shapes("structured")

@@ -5,7 +5,7 @@ import pytest
 
 from hdbench.errors import HdbenchError
 from hdbench.geometry.normalisation import Moments
-from hdbench.metrics.protocols import get_protocol
+from hdbench.metrics.protocols import PROTOCOLS, get_protocol
 from hdbench.metrics.scoring import FAMILIES, Statistics, metric_named, score_points
 from hdbench.metrics.uncertainty import paired_comparison
 
@@ -26,6 +26,11 @@ def by_name(scores):
 
 def scored(samples, reference, **options):
     return by_name(score_points(samples, reference, **{"protocol": "hdbench", "metrics": ["cd"], **options})[0])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)
+def test_whatever_a_protocol_asks_for_some_family_computes(protocol):
+    assert set(protocol.metrics) <= {metric.name for family in FAMILIES for metric in family.metrics}
 
 
 def test_scores_carry_values_intervals_targets_and_signatures():
