@@ -1,8 +1,8 @@
 """Fields of a whole training split: units of work that resume, and the fields that are good enough to learn from."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +10,24 @@ import numpy.typing as npt
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
 from hdbench.execution import run_units
 from hdbench.method import Context
 from hdbench.seeds import derive_seed, generator
-from hdbench.shapes import Float32, Mesh, defect
+from hdbench.shapes import Float32, Mesh, Shape, defect
+from hdbench.shapes import Sequence as Clip
 from hdbench.store import atomic_path
 
 from ..training import fixed_threads
 from .fitting import (
     FittingRecipe,
     LabelledPoints,
+    PlacedShape,
     Placement,
-    fit_field,
+    fit,
     held_out_points,
     place,
     training_points,
@@ -33,6 +36,7 @@ from .fitting import (
 
 ANCHOR_CANDIDATES = 20
 """Training shapes tried as the anchor before the data are called unfit."""
+NOWHERE = Placement((0.0, 0.0, 0.0), 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,8 @@ class FittedField:
     vector: Float32
     """(D,); NaN where there is no field."""
     placement: Placement
+    """Of a sequence whose frames are centred one by one, with their mean centre."""
+    frames: int
     iou: float
     """On held-out points."""
     reason: str | None
@@ -56,6 +62,8 @@ class FieldCollection:
     vectors: npt.NDArray[np.float32]
     """(N, D)."""
     placements: tuple[Placement, ...]
+    frames: int
+    """Frames of the shortest shape learnt from: as many as every field knows. 1 for meshes."""
     ious: dict[str, float]
     """Held-out IoU by name, those left out included."""
     left_out: dict[str, str]
@@ -76,52 +84,92 @@ class FitUnit:
     seed: int
 
 
+@dataclass(frozen=True, eq=False)
+class PreparedShape:
+    """What is needed to fit one shape, or why it cannot be fitted."""
+
+    name: str
+    placement: Placement = NOWHERE
+    frames: int = 0
+    points: tuple[LabelledPoints, LabelledPoints] | None = None
+    """To fit to, and held out."""
+    reason: str = ""
+
+
 def fit_unit(unit: FitUnit) -> list[FittedField]:
-    """Fit the shapes of one unit; each is seeded by its name, so that grouping changes nothing."""
+    """Fit the shapes of one unit on a CPU; nothing hangs on how shapes are grouped."""
     with fixed_threads(1):
-        return [_fit_shape(unit, name) for name in unit.names]
+        return [field for name in unit.names for field in _fit_prepared(unit, [_prepare(unit, name)], "cpu")]
 
 
-def _fit_shape(unit: FitUnit, name: str) -> FittedField:
-    layout, recipe = unit.recipe.layout, unit.recipe
-    nothing = np.full(layout.count, np.nan, np.float32)
-    mesh = _mesh(unit.dataset, name)
-    if reason := defect(mesh):
-        return FittedField(name, nothing, Placement((0.0, 0.0, 0.0), 1.0), 0.0, reason)
-    placement = place(mesh, recipe.placement)
-    held_out = held_out_points(unit.dataset, name, mesh, placement, recipe.held_out_points, seed=unit.seed)
-    labelled = training_points(unit.dataset, name, mesh, placement, recipe, seed=unit.seed)
+def prepare_unit(unit: FitUnit) -> list[PreparedShape]:
+    """Make and label the points of the shapes of one unit."""
+    return [_prepare(unit, name) for name in unit.names]
+
+
+def _prepare(unit: FitUnit, name: str) -> PreparedShape:
+    recipe = unit.recipe
+    shape = unit.dataset.shape(name)
+    if reason := defect(shape):
+        return PreparedShape(name, reason=reason)
+    placed = _placed(unit.dataset, name, shape, recipe)
+    held_out = held_out_points(placed, recipe.held_out_points, seed=unit.seed)
+    labelled = training_points(placed, recipe, seed=unit.seed)
     if not labelled.occupied.any() or not held_out.occupied.any():
-        return FittedField(name, nothing, placement, 0.0, "encloses no volume")
-    if unit.start is None:
-        start = layout.initial(generator(unit.seed, "initial weights", name))
-    else:
-        start = torch.from_numpy(unit.start)
-    vector = fit_field(start, labelled, recipe, steps=unit.steps, rng=generator(unit.seed, "fit", name))
-    iou = volume_iou(layout, vector, held_out)
-    reason = f"held-out IoU {iou:.3f} is below {recipe.minimum_iou}" if iou < recipe.minimum_iou else None
-    if not torch.isfinite(vector).all():
-        reason = "the fit diverged"
-    return FittedField(name, vector.numpy(), placement, iou, reason)
+        return PreparedShape(name, placed.placement, reason="encloses no volume")
+    return PreparedShape(name, placed.placement, len(placed.frames), (labelled, held_out))
 
 
-def _mesh(dataset: Dataset, name: str) -> Mesh:
-    shape = dataset.shape(name)
-    if not isinstance(shape, Mesh):
+def _placed(dataset: Dataset, name: str, shape: Shape, recipe: FittingRecipe) -> PlacedShape:
+    meshes = tuple(f for f in (shape.frames if isinstance(shape, Clip) else (shape,)) if isinstance(f, Mesh))
+    if not meshes:
         raise TypeError(f"{name} is no mesh but a {type(shape).__name__}")
-    return shape
+    times = recipe.times(len(meshes)) if recipe.dimensions == 4 else None
+    return PlacedShape(dataset, name, meshes, place(meshes, recipe.placement), times)
+
+
+def _fit_prepared(unit: FitUnit, shapes: Sequence[PreparedShape], device: str) -> list[FittedField]:
+    """The fields of shapes that can be fitted, and the reasons of the others."""
+    recipe, layout = unit.recipe, unit.recipe.layout
+    fields = {s.name: FittedField(s.name, _nothing(layout.count), s.placement, 0, 0.0, s.reason) for s in shapes}
+    fit_for = [(shape, *shape.points) for shape in shapes if shape.points]
+    if fit_for:
+        starts = torch.stack([_start(unit, shape.name) for shape, *_ in fit_for]).to(device)
+        vectors = fit(starts, [points for _, points, _ in fit_for], recipe, steps=unit.steps, seed=unit.seed)
+        for vector, (shape, _, held_out) in zip(vectors, fit_for, strict=True):
+            iou = volume_iou(layout, vector, held_out)
+            reason = f"held-out IoU {iou:.3f} is below {recipe.minimum_iou}" if iou < recipe.minimum_iou else None
+            if not torch.isfinite(vector).all():
+                reason = "the fit diverged"
+            fields[shape.name] = FittedField(
+                shape.name, vector.cpu().numpy(), shape.placement, shape.frames, iou, reason
+            )
+    return list(fields.values())
+
+
+def _start(unit: FitUnit, name: str) -> Tensor:
+    if unit.start is not None:
+        return torch.from_numpy(unit.start)
+    return unit.recipe.layout.initial(generator(unit.seed, "initial weights", name))
+
+
+def _nothing(count: int) -> Float32:
+    return np.full(count, np.nan, np.float32)
 
 
 def fit_fields(dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, context: Context) -> FieldCollection:
     """Fit a field to each shape, going on from what `context.workspace` holds, and sort out the bad ones.
 
-    Raises HdbenchError when no shape can be fitted.
+    On a CPU shape by shape, in units of work for `context.workers` processes; on a GPU in batches of shapes.
+    Raises HdbenchError when no shape can be fitted, or the recipe's fields are not for the dataset's kind.
     """
+    _refuse_other_kinds(dataset, recipe)
     anchor = None
     if recipe.initialization == "anchor":
         anchor = _fit_anchor(dataset, names, recipe, context)
     start = None if anchor is None else _common_start(dataset, names, recipe, anchor.vector, context)
-    fields = list(_fit_rest(dataset, names, recipe, start, context))
+    fit_rest = _fit_in_units if context.device == "cpu" else fit_in_batches
+    fields = list(fit_rest(dataset, names, recipe, start, context))
     good = [field for field in fields if field.reason is None]
     left_out = {field.name: field.reason for field in fields if field.reason is not None}
     if not good:
@@ -137,10 +185,20 @@ def fit_fields(dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, co
     return FieldCollection(
         np.stack([field.vector for field in good]),
         tuple(field.placement for field in good),
+        min(field.frames for field in good),
         {field.name: field.iou for field in fields},
         left_out,
         anchor.name if anchor else None,
     )
+
+
+def _refuse_other_kinds(dataset: Dataset, recipe: FittingRecipe) -> None:
+    needed = 4 if dataset.kind == "sequence" else 3
+    if recipe.dimensions != needed:
+        raise HdbenchError(
+            f"The recipe's fields have {recipe.dimensions} dimensions, and {dataset.name!r} holds shapes of kind "
+            f"{dataset.kind!r}; write `dimensions = {needed}` into its table [for.{dataset.kind}.fields]."
+        )
 
 
 def _fit_anchor(dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, context: Context) -> FittedField:
@@ -156,9 +214,9 @@ def _fit_anchor(dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, c
     reasons = []
     for name in candidates:
         unit = FitUnit(dataset, (name,), recipe, recipe.anchor_steps, start, derive_seed(context.seed, "fields"))
-        ((field,),) = run_units(
-            fit_unit, [unit], workers=1, progress=context.progress, description=f"fitting the anchor {name}"
-        )
+        with fixed_threads(1), context.progress.task(f"fitting the anchor {name}", 1) as task:
+            (field,) = _fit_prepared(unit, prepare_unit(unit), context.device)
+            task.advance()
         if field.reason is None:
             save_fields(path, [field])
             return field
@@ -184,38 +242,24 @@ def _common_start(
         return load_file(path)["vector"]
     seed = derive_seed(context.seed, "start")
     spread = [names[index * len(names) // recipe.averaging_shapes] for index in range(recipe.averaging_shapes)]
-    labelled = list(_labelled_shapes(dataset, dict.fromkeys(spread), recipe, seed))
-    start = torch.from_numpy(anchor)
-    total = recipe.averaging_rounds * len(labelled)
-    with fixed_threads(1), context.progress.task("finding a common start", total) as task:
+    unit = FitUnit(dataset, tuple(dict.fromkeys(spread)), recipe, recipe.averaging_steps, anchor, seed)
+    labelled = [shape.points[0] for shape in prepare_unit(unit) if shape.points]
+    start = torch.from_numpy(anchor).to(context.device)
+    with fixed_threads(1), context.progress.task("finding a common start", recipe.averaging_rounds) as task:
         for turn in range(recipe.averaging_rounds):
-            ends = []
-            for points in labelled:
-                rng = generator(seed, "averaging", turn)
-                ends.append(fit_field(start, points, recipe, steps=recipe.averaging_steps, rng=rng))
-                task.advance()
-            start = torch.stack(ends).mean(0)
+            seed_of_turn = derive_seed(seed, "averaging", turn)
+            starts = start.expand(len(labelled), -1)
+            start = fit(starts, labelled, recipe, steps=recipe.averaging_steps, seed=seed_of_turn).mean(0)
+            task.advance()
     with atomic_path(path) as temporary:
-        save_file({"vector": start.numpy()}, temporary)
-    return start.numpy()
+        save_file({"vector": start.cpu().numpy()}, temporary)
+    return start.cpu().numpy()
 
 
-def _labelled_shapes(
-    dataset: Dataset, names: Iterable[str], recipe: FittingRecipe, seed: int
-) -> Iterator[LabelledPoints]:
-    """Training points of those of the named shapes that have an inside."""
-    for name in names:
-        mesh = _mesh(dataset, name)
-        if defect(mesh) is None:
-            points = training_points(dataset, name, mesh, place(mesh, recipe.placement), recipe, seed=seed)
-            if points.occupied.any():
-                yield points
-
-
-def _fit_rest(
+def _fit_in_units(
     dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, start: Float32 | None, context: Context
 ) -> Iterator[FittedField]:
-    groups = [tuple(names[first : first + recipe.unit]) for first in range(0, len(names), recipe.unit)]
+    groups = _groups(names, recipe.unit)
     paths = {group: context.workspace / "fields" / f"{index:06d}.safetensors" for index, group in enumerate(groups)}
     missing = [group for group in groups if not paths[group].exists()]
     seed = derive_seed(context.seed, "fields")
@@ -232,6 +276,42 @@ def _fit_rest(
     for group, fields in zip(missing, results, strict=True):
         save_fields(paths[group], fields)
     return (field for group in groups for field in load_fields(paths[group]))
+
+
+def fit_in_batches(
+    dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, start: Float32 | None, context: Context
+) -> Iterator[FittedField]:
+    """The fields of `names`, `recipe.batch_shapes` in one computation on `context.device`.
+
+    The CPUs only make and label points. What a batch became is kept in `context.workspace`.
+    """
+    groups = _groups(names, recipe.batch_shapes)
+    paths = {group: context.workspace / "batches" / f"{index:06d}.safetensors" for index, group in enumerate(groups)}
+    missing = [group for group in groups if not paths[group].exists()]
+    seed = derive_seed(context.seed, "fields")
+    done = len(names) - sum(map(len, missing))
+    with context.progress.task("fitting fields", len(names), done=done) as task:
+        for group in missing:
+            unit = FitUnit(dataset, group, recipe, recipe.steps, start, seed)
+            save_fields(paths[group], _fit_prepared(unit, _prepare_in_processes(unit, context), context.device))
+            task.advance(len(group))
+    return (field for group in groups for field in load_fields(paths[group]))
+
+
+def _prepare_in_processes(unit: FitUnit, context: Context) -> list[PreparedShape]:
+    parts = run_units(
+        prepare_unit,
+        [replace(unit, names=names) for names in _groups(unit.names, unit.recipe.unit)],
+        workers=context.workers,
+        progress=context.progress,
+        description="labelling points",
+        weight=lambda part: len(part.names),
+    )
+    return [shape for part in parts for shape in part]
+
+
+def _groups(names: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(names[first : first + size]) for first in range(0, len(names), size)]
 
 
 def save_fields(path: Path, fields: Sequence[FittedField]) -> None:
@@ -251,6 +331,7 @@ def load_fields(path: Path) -> list[FittedField]:
             entry["name"],
             vector,
             Placement(tuple(entry["placement"]["center"]), entry["placement"]["scale"]),
+            entry["frames"],
             entry["iou"],
             entry["reason"],
         )

@@ -69,18 +69,30 @@ class FieldLayout:
 
 
 def encode(points: Tensor, octaves: int) -> Tensor:
-    """NeRF encoding of points (P, dimensions): the point, then sine and cosine of it times 1, 2, 4, …; no pi."""
+    """NeRF encoding of points (…, dimensions): the point, then sine and cosine of it times 1, 2, 4, …; no pi."""
     parts = [points]
     for octave in range(octaves):
         parts += [(points * 2.0**octave).sin(), (points * 2.0**octave).cos()]
-    return torch.cat(parts, 1)
+    return torch.cat(parts, -1)
 
 
-def logits(layout: FieldLayout, vector: Tensor, points: Tensor) -> Tensor:
-    """Occupancy logits (P,) of the field `vector` (D,) at points (P, dimensions)."""
+def logits(layout: FieldLayout, vector: Tensor, points: Tensor, *, chunk: int = CHUNK) -> Tensor:
+    """Occupancy logits (P,) of the field `vector` (D,) at points (P, dimensions), `chunk` points at once."""
     tensors = layout.unpack(vector)
-    chunks = [encode(chunk, layout.octaves) @ tensors[0].T + tensors[1] for chunk in points.split(CHUNK)]
-    return torch.cat([_after_first_layer(tensors, chunk) for chunk in chunks])
+    chunks = [encode(some, layout.octaves) @ tensors[0].T + tensors[1] for some in points.split(chunk)]
+    return torch.cat([_after_first_layer(tensors, some) for some in chunks])
+
+
+def frozen_at(layout: FieldLayout, vector: Float32, time: float) -> tuple[FieldLayout, Float32]:
+    """The 3D field that the 4D field `vector` (D,) is at one time: its layout and its vector.
+
+    What the first layer makes of the time coordinate's features is the same everywhere, and goes into its bias.
+    """
+    weight, bias, *others = layout.unpack(torch.from_numpy(vector))
+    of_time = torch.arange(layout.features) % layout.dimensions == layout.dimensions - 1
+    encoded = encode(torch.tensor([time], dtype=torch.float32), layout.octaves)  # (1 + 2 octaves,)
+    tensors = [weight[:, ~of_time], bias + weight[:, of_time] @ encoded, *others]
+    return FieldLayout(layout.hidden, layout.octaves), torch.cat([tensor.reshape(-1) for tensor in tensors]).numpy()
 
 
 def lattice_field(layout: FieldLayout, vector: Float32) -> Field:

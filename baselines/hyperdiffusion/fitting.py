@@ -1,13 +1,15 @@
-"""Fitting one field to one shape: labelled points, the optimisers, and how good the fit is.
+"""Fitting fields to shapes: where a shape is placed, labelled points, the fit itself, and how good it is.
 
-CPU fitting is one field at a time: its activations, in chunks, stay in the cache, which batched fields do not.
-The backward pass is written out, since autograd's bookkeeping costs as much as the arithmetic at this size.
+Shapes are meshes, or sequences of meshes that become one field over (x, y, z, time). On a CPU fields are fitted one
+at a time: the activations of one, in chunks, stay in the cache. On a GPU many are fitted in one batched computation.
+Both are the same code and draw the same rows of the points for every field, so that neither the order of the fields
+nor their neighbours matter beyond the rounding of batched products.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,15 +21,15 @@ from hdbench.geometry.sampling import sample_surface
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Bool, Float32, Mesh
 
-from .fields import FieldLayout, encode, logits
+from .fields import CHUNK, FieldLayout, encode, logits
+from .optimization import AdamPlateau, FieldNetworks, MuonCosine, Optimizer
 
-CHUNK = 512
-"""Rows of a batch taken through the network at once."""
 LARGEST_COORDINATE = 0.475
 """Fields live in [-0.5, 0.5]^3; shapes fill 95 % of it."""
-MUON_MOMENTUM = 0.95
-ADAM_SHARE = 0.3
-"""Learning rate of Adam, for what is no matrix, as a share of Muon's."""
+FRAME_DRAWS = 16
+"""Frames drawn for each batch of the original's 4D fits; the points are shared by all draws."""
+KEPT_FEATURES = 2**24
+"""Numbers up to which encoded points are kept; of larger sets each batch is encoded anew."""
 
 
 class FittingRecipe(BaseModel):
@@ -37,9 +39,15 @@ class FittingRecipe(BaseModel):
 
     hidden: tuple[int, ...] = (128, 128, 128)
     octaves: int = Field(default=4, ge=0)
+    dimensions: Literal[3, 4] = 3
+    """4: fields over (x, y, z, time), for sequences."""
+    time: Literal["index", "unit"] = "index"
+    """Time of a frame: its number, from 0 (the original); or evenly from -0.475 to 0.475, as the coordinates are."""
     placement: Literal["box", "vertices"] = "vertices"
-    """What is moved to the origin before scaling: the centre of the bounding box, or the mean of the vertices."""
+    """What is moved to the origin before scaling: the centre of the bounding box, of a sequence that of all frames
+    together; or the mean of the vertices, of a sequence frame by frame, which takes its travel away."""
     surface_points: int = Field(default=100_000, ge=1)
+    """Of each frame, as are `uniform_points` and `held_out_points`."""
     uniform_points: int = Field(default=100_000, ge=1)
     noise: float = Field(default=0.01, gt=0)
     """Deviation of the surface points from the surface."""
@@ -65,12 +73,20 @@ class FittingRecipe(BaseModel):
     held_out_points: int = Field(default=16_384, ge=2)
     """Fresh points on which the IoU is measured."""
     unit: int = Field(default=16, ge=1)
-    """Shapes per unit of work: the grain at which fitting resumes."""
+    """Shapes per unit of work on CPUs: the grain at which fitting resumes."""
+    batch_shapes: int = Field(default=256, ge=1)
+    """Shapes fitted in one computation on a GPU, and the grain there."""
 
     @property
     def layout(self) -> FieldLayout:
         """Architecture of the fields."""
-        return FieldLayout(self.hidden, self.octaves)
+        return FieldLayout(self.hidden, self.octaves, self.dimensions)
+
+    def times(self, frames: int) -> Float32:
+        """Time coordinates (frames,) of a sequence's frames, as its field knows them."""
+        if self.time == "index":
+            return np.arange(frames, dtype=np.float32)
+        return np.linspace(-LARGEST_COORDINATE, LARGEST_COORDINATE, frames, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -89,223 +105,194 @@ class Placement:
         return (points.astype(np.float64) / self.scale + self.center).astype(np.float32)
 
 
-def place(mesh: Mesh, mode: Literal["box", "vertices"]) -> Placement:
-    """Where `mesh` goes in the field's cube: centred as `mode` says, its largest |coordinate| 0.475."""
-    vertices = mesh.vertices.astype(np.float64)
-    center = (vertices.min(0) + vertices.max(0)) / 2 if mode == "box" else vertices.mean(0)
-    x, y, z = center.tolist()
-    return Placement((x, y, z), LARGEST_COORDINATE / float(np.abs(vertices - center).max()))
+def place(frames: Sequence[Mesh], mode: Literal["box", "vertices"]) -> tuple[Placement, ...]:
+    """Where each of `frames` goes in the field's cube; a mesh is one frame.
+
+    Centred as `mode` says (see `FittingRecipe.placement`), then scaled together: the largest |coordinate| is 0.475.
+    """
+    vertices = [frame.vertices.astype(np.float64) for frame in frames]
+    if mode == "box":
+        together = np.concatenate(vertices)
+        centers = [(together.min(0) + together.max(0)) / 2] * len(frames)
+    else:
+        centers = [points.mean(0) for points in vertices]
+    largest = max(float(np.abs(v - center).max()) for v, center in zip(vertices, centers, strict=True))
+    return tuple(Placement((x, y, z), LARGEST_COORDINATE / largest) for x, y, z in (c.tolist() for c in centers))
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedShape:
+    """A shape about to be fitted: its frames (a mesh has one) and where they go."""
+
+    dataset: Dataset
+    name: str
+    frames: tuple[Mesh, ...]
+    placements: tuple[Placement, ...]
+    times: Float32 | None
+    """(frames,), or None where fields know no time."""
+
+    @property
+    def placement(self) -> Placement:
+        """One placement for the whole shape: the mean of the frames' centres, and their scale."""
+        x, y, z = np.mean([placement.center for placement in self.placements], axis=0).tolist()
+        return Placement((x, y, z), self.placements[0].scale)
+
+    def occupied(self, frame: int, points: Float32) -> Bool:
+        """Which of the field's points (P, 3) lie inside the shape at `frame`."""
+        return self.dataset.occupancy(self.name, self.placements[frame].to_dataset(points), frame=frame)
+
+    def at_time(self, frame: int, points: Float32) -> Float32:
+        """Points (P, 3) with the time of `frame` as their last coordinate, where fields know time."""
+        if self.times is None:
+            return points
+        return np.column_stack([points, np.full(len(points), self.times[frame])])
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPoints:
-    """Points of the field's cube and whether they lie in the shape."""
+    """Points of the field's cube and whether they lie in the shape, frame after frame."""
 
     points: Float32
-    """(P, 3)."""
+    """(P, 3), or (P, 4) with time."""
     occupied: Bool
     """(P,)."""
     volumes: Float32
     """(P,): volume each point stands for, where the points are to measure volumes."""
+    frames: int = 1
 
 
-def training_points(
-    dataset: Dataset, name: str, mesh: Mesh, placement: Placement, recipe: FittingRecipe, *, seed: int
-) -> LabelledPoints:
-    """Noisy surface points and uniform points of the cube, surface first, with their occupancy."""
-    rng = generator(seed, "fit points", name)
-    surface = sample_surface(mesh, recipe.surface_points, seed=derive_seed(seed, "fit surface", name))
-    near = placement.to_field(surface) + rng.normal(0, recipe.noise, (recipe.surface_points, 3)).astype(np.float32)
-    uniform = rng.uniform(-0.5, 0.5, (recipe.uniform_points, 3)).astype(np.float32)
-    points = np.concatenate([near, uniform])
-    return _labelled(dataset, name, placement, points, np.ones(len(points), np.float32))
+def training_points(shape: PlacedShape, recipe: FittingRecipe, *, seed: int) -> LabelledPoints:
+    """Of each frame noisy surface points and then uniform points of the cube, with their occupancy."""
+    parts = []
+    for k, (mesh, placement) in enumerate(zip(shape.frames, shape.placements, strict=True)):
+        rng = generator(seed, "fit points", shape.name, k)
+        surface = sample_surface(mesh, recipe.surface_points, seed=derive_seed(seed, "fit surface", shape.name, k))
+        near = placement.to_field(surface) + rng.normal(0, recipe.noise, surface.shape).astype(np.float32)
+        uniform = rng.uniform(-0.5, 0.5, (recipe.uniform_points, 3)).astype(np.float32)
+        points = np.concatenate([near, uniform])
+        parts.append(_labelled(shape, k, points, np.ones(len(points), np.float32)))
+    return _joined(parts)
 
 
-def held_out_points(
-    dataset: Dataset, name: str, mesh: Mesh, placement: Placement, count: int, *, seed: int
-) -> LabelledPoints:
-    """Fresh points to measure volumes with: half uniform in the shape's bounding box, half in the cube around it."""
-    rng = generator(seed, "held-out points", name)
-    corners = placement.to_field(np.stack([mesh.vertices.min(0), mesh.vertices.max(0)]))
-    in_box = rng.uniform(corners[0], corners[1], (count // 2, 3)).astype(np.float32)
-    in_cube = rng.uniform(-0.5, 0.5, (count - len(in_box), 3)).astype(np.float32)
-    around = in_cube[~((in_cube >= corners[0]) & (in_cube <= corners[1])).all(1)]
-    box = float(np.prod(corners[1] - corners[0]))
-    volumes = np.concatenate([np.full(len(in_box), box / len(in_box)), np.full(len(around), 1 / len(in_cube))])
-    return _labelled(dataset, name, placement, np.concatenate([in_box, around]), volumes.astype(np.float32))
+def held_out_points(shape: PlacedShape, count: int, *, seed: int) -> LabelledPoints:
+    """Fresh points to measure volumes with, `count` of each frame.
+
+    Half are uniform in the frame's bounding box, half in the cube around it.
+    """
+    parts = []
+    for k, (mesh, placement) in enumerate(zip(shape.frames, shape.placements, strict=True)):
+        rng = generator(seed, "held-out points", shape.name, k)
+        corners = placement.to_field(np.stack([mesh.vertices.min(0), mesh.vertices.max(0)]))
+        in_box = rng.uniform(corners[0], corners[1], (count // 2, 3)).astype(np.float32)
+        in_cube = rng.uniform(-0.5, 0.5, (count - len(in_box), 3)).astype(np.float32)
+        around = in_cube[~((in_cube >= corners[0]) & (in_cube <= corners[1])).all(1)]
+        box = float(np.prod(corners[1] - corners[0]))
+        volumes = np.concatenate([np.full(len(in_box), box / len(in_box)), np.full(len(around), 1 / len(in_cube))])
+        parts.append(_labelled(shape, k, np.concatenate([in_box, around]), volumes.astype(np.float32)))
+    return _joined(parts)
 
 
-def _labelled(dataset: Dataset, name: str, placement: Placement, points: Float32, volumes: Float32) -> LabelledPoints:
-    return LabelledPoints(points, dataset.occupancy(name, placement.to_dataset(points)), volumes)
+def _labelled(shape: PlacedShape, frame: int, points: Float32, volumes: Float32) -> LabelledPoints:
+    return LabelledPoints(shape.at_time(frame, points), shape.occupied(frame, points), volumes)
+
+
+def _joined(parts: Sequence[LabelledPoints]) -> LabelledPoints:
+    return LabelledPoints(
+        np.concatenate([part.points for part in parts]),
+        np.concatenate([part.occupied for part in parts]),
+        np.concatenate([part.volumes for part in parts]),
+        frames=len(parts),
+    )
 
 
 def volume_iou(layout: FieldLayout, vector: Tensor, held_out: LabelledPoints) -> float:
-    """Intersection over union of the field's inside (logit > 0) and the shape; 0 where both are empty."""
-    inside = (logits(layout, vector, torch.from_numpy(held_out.points)) > 0).numpy()
+    """Intersection over union of the field's inside (logit > 0) and the shape, over all frames.
+
+    0 where both are empty. Computed where `vector` (D,) lies.
+    """
+    chunk = CHUNK if vector.device.type == "cpu" else len(held_out.points)
+    points = torch.from_numpy(held_out.points).to(vector.device)
+    inside = (logits(layout, vector, points, chunk=chunk) > 0).cpu().numpy()
     volumes = held_out.volumes.astype(np.float64)
     union = volumes[inside | held_out.occupied].sum()
     return float(volumes[inside & held_out.occupied].sum() / union) if union > 0 else 0.0
 
 
-def fit_field(
-    start: Tensor, labelled: LabelledPoints, recipe: FittingRecipe, *, steps: int, rng: np.random.Generator
-) -> Tensor:
-    """The vector (D,) that `start` (D,) becomes when fitted to the labelled points."""
-    network = FieldNetwork(recipe.layout, start)
-    features = encode(torch.from_numpy(labelled.points), recipe.octaves)
-    targets = torch.from_numpy(labelled.occupied.astype(np.float32))
-    batch = min(recipe.batch_points, len(targets))
-    optimizer: _Optimizer
-    if recipe.optimizer == "muon":
-        optimizer = _MuonCosine(network, recipe.learning_rate, steps)
-    else:
-        optimizer = _AdamPlateau(network, recipe.learning_rate, steps_per_epoch=max(1, len(targets) // batch))
-    for rows in _batches(len(targets), batch, steps, rng, replace=recipe.optimizer == "adam"):
-        loss = network.gradient(features[rows], targets[rows])
-        if not optimizer.step(loss):
-            break
-    return network.vector
+def fit(starts: Tensor, labelled: Sequence[LabelledPoints], recipe: FittingRecipe, *, steps: int, seed: int) -> Tensor:
+    """The vectors (S, D) that `starts` (S, D) become when fitted to the labelled points of S shapes.
 
-
-def _batches(items: int, batch: int, steps: int, rng: np.random.Generator, *, replace: bool) -> Iterator[Tensor]:
-    """Row indices of each step: drawn with replacement as the original does, or by permutations of all rows."""
-    if replace:
-        for _ in range(steps):
-            yield torch.from_numpy(rng.integers(items, size=batch))
-        return
-    order, place = rng.permutation(items), 0
-    for _ in range(steps):
-        if place + batch > items:
-            order, place = rng.permutation(items), 0
-        yield torch.from_numpy(order[place : place + batch])
-        place += batch
-
-
-class FieldNetwork:
-    """A field being fitted: its weight vector, and the gradient of the mean cross-entropy in the same layout."""
-
-    def __init__(self, layout: FieldLayout, start: Tensor) -> None:
-        self.vector = start.clone()
-        self.slope = torch.zeros_like(self.vector)
-        self.tensors = layout.unpack(self.vector)
-        self.slopes = layout.unpack(self.slope)
-
-    def gradient(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Set `slope` to the gradient on encoded points (P, features), targets (P,); returns the mean loss."""
-        self.slope.zero_()
-        chunks = zip(features.split(CHUNK), targets.split(CHUNK), strict=True)
-        losses = [self._accumulate(rows, occupied, share=1 / len(targets)) for rows, occupied in chunks]
-        return torch.stack(losses).sum()
-
-    def _accumulate(self, features: Tensor, targets: Tensor, *, share: float) -> Tensor:
-        weights, biases = self.tensors[::2], self.tensors[1::2]
-        activations = [features]
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            activations.append(torch.addmm(bias, activations[-1], weight.T).relu_())
-        output = torch.addmv(biases[-1], activations[-1], weights[-1][0])
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(output, targets, reduction="sum") * share
-        slope = ((output.sigmoid_() - targets) * share)[:, None]  # by the logits, (P, 1)
-        for layer in reversed(range(len(weights))):
-            self.slopes[2 * layer].addmm_(slope.T, activations[layer])
-            self.slopes[2 * layer + 1] += slope.sum(0)
-            if layer:
-                slope = torch.ops.aten.threshold_backward(slope @ weights[layer], activations[layer], 0)
-        return loss
-
-
-class _Optimizer(Protocol):
-    def step(self, loss: Tensor) -> bool:
-        """Move the network along its slope; False when there is nothing more to gain."""
-
-
-class _Adam:
-    """Adam (Kingma and Ba 2015) on a flat vector."""
-
-    def __init__(self, network: FieldNetwork) -> None:
-        self.network = network
-        self.first = torch.zeros_like(network.vector)
-        self.second = torch.zeros_like(network.vector)
-        self.steps = 0
-
-    def direction(self, beta1: float = 0.9, beta2: float = 0.999) -> Tensor:
-        """The step of learning rate 1, to be subtracted."""
-        self.steps += 1
-        slope = self.network.slope
-        self.first.lerp_(slope, 1 - beta1)
-        self.second.mul_(beta2).addcmul_(slope, slope, value=1 - beta2)
-        scale = (self.second / (1 - beta2**self.steps)).sqrt_().add_(1e-8)
-        return self.first / scale / (1 - beta1**self.steps)
-
-
-class _MuonCosine:
-    """Muon (Jordan et al. 2024) on the matrices, Adam on the rest; warm-up over 5 %, then a cosine to zero."""
-
-    def __init__(self, network: FieldNetwork, learning_rate: float, steps: int) -> None:
-        self.network, self.learning_rate, self.total = network, learning_rate, steps
-        self.adam = _Adam(network)
-        self.matrices = [k for k, slope in enumerate(network.slopes) if slope.ndim == 2 and len(slope) > 1]
-        self.momenta = [torch.zeros_like(network.slopes[k]) for k in self.matrices]
-        self.done = 0
-
-    def step(self, loss: Tensor) -> bool:
-        self.done += 1
-        rate = self.learning_rate * self._schedule()
-        updates = []
-        for k, momentum in zip(self.matrices, self.momenta, strict=True):
-            slope = self.network.slopes[k]
-            momentum.mul_(MUON_MOMENTUM).add_(slope)
-            update = orthogonalized(slope + MUON_MOMENTUM * momentum)
-            updates.append(update * (rate * math.sqrt(max(1, len(update) / update.shape[1]))))
-            slope.zero_()  # so that Adam leaves it alone
-        self.network.vector.sub_(self.adam.direction(), alpha=rate * ADAM_SHARE)
-        for k, update in zip(self.matrices, updates, strict=True):
-            self.network.tensors[k].sub_(update)
-        return True
-
-    def _schedule(self) -> float:
-        warmup = max(1, min(self.total, max(20, self.total // 20)))
-        if self.done < warmup:
-            return self.done / warmup
-        return 0.5 * (1 + math.cos(math.pi * (self.done - warmup) / max(1, self.total - warmup)))
-
-
-def orthogonalized(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Near the orthogonal factor of `matrix` (m, n): singular values between about 0.7 and 1.2.
-
-    Newton-Schulz iteration with Muon's quintic (3.4445, -4.7750, 2.0315).
+    Computed where `starts` lie: on a CPU one field after the other, on a GPU all together, its matrix products in
+    TF32 where it has that. Which rows of the points make up which batch is drawn from `seed` alone.
     """
-    x = matrix if len(matrix) <= matrix.shape[1] else matrix.T
-    x = x / (x.norm() + 1e-7)
-    for _ in range(iterations):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-    return x if len(matrix) <= matrix.shape[1] else x.T
+    if starts.device.type != "cpu":
+        with _tensor_cores():
+            return fit_together(starts, labelled, recipe, steps=steps, seed=seed)
+    singles = zip(starts.split(1), labelled, strict=True)
+    return torch.cat([fit_together(start, [points], recipe, steps=steps, seed=seed) for start, points in singles])
 
 
-class _AdamPlateau:
-    """The original's: Adam, rate times 0.8 after 10 epochs without a new best loss, end after 50."""
+@contextmanager
+def _tensor_cores() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
-    def __init__(self, network: FieldNetwork, learning_rate: float, *, steps_per_epoch: int) -> None:
-        self.network, self.rate, self.steps_per_epoch = network, learning_rate, steps_per_epoch
-        self.adam = _Adam(network)
-        self.losses: list[Tensor] = []
-        self.best = math.inf
-        self.since_best = 0
-        self.since_cut = 0
 
-    def step(self, loss: Tensor) -> bool:
-        self.network.vector.sub_(self.adam.direction(), alpha=self.rate)
-        self.losses.append(loss)
-        return len(self.losses) < self.steps_per_epoch or self._end_epoch()
+def fit_together(
+    starts: Tensor, labelled: Sequence[LabelledPoints], recipe: FittingRecipe, *, steps: int, seed: int
+) -> Tensor:
+    """What `fit` does, in one batched computation; all shapes must have the same numbers of points and frames."""
+    device = starts.device
+    networks = FieldNetworks(recipe.layout, starts)
+    points = torch.from_numpy(np.stack([shape.points for shape in labelled])).to(device)  # (S, P, 3 or 4)
+    targets = torch.from_numpy(np.stack([shape.occupied for shape in labelled])).to(device)  # (S, P)
+    kept = None
+    if len(labelled) * points.shape[1] * recipe.layout.features <= KEPT_FEATURES:
+        kept = encode(points, recipe.octaves)
+    batches = _Batches(points.shape[1], labelled[0].frames, recipe)
+    optimizer: Optimizer
+    if recipe.optimizer == "muon":
+        optimizer = MuonCosine(networks, recipe.learning_rate, steps)
+    else:
+        optimizer = AdamPlateau(
+            networks, recipe.learning_rate, batch=batches.size, steps_per_epoch=batches.steps_per_pass
+        )
+    for rows in batches.draw(steps, seed, device):
+        chosen = encode(points.index_select(1, rows), recipe.octaves) if kept is None else kept.index_select(1, rows)
+        losses = networks.gradient(chosen, targets.index_select(1, rows).float())
+        if not optimizer.step(losses):
+            break
+    return networks.vectors
 
-    def _end_epoch(self) -> bool:
-        mean = float(torch.stack(self.losses).mean())
-        self.losses = []
-        if mean < self.best:
-            self.best, self.since_best, self.since_cut = mean, 0, 0
-            return True
-        self.since_best += 1
-        self.since_cut += 1
-        if self.since_cut > 10:
-            self.rate, self.since_cut = max(0.8 * self.rate, 1e-5), 0
-        return self.since_best < 50
+
+class _Batches:
+    """Which rows of the points make up each batch, the same for every field.
+
+    Ours go through permutations of all rows. The original draws with replacement: rows of a mesh; of a sequence, 16
+    frames and one set of points for all of them; and calls as many steps a pass as one frame's points would fill.
+    """
+
+    def __init__(self, rows: int, frames: int, recipe: FittingRecipe) -> None:
+        self.rows, self.frames = rows, frames
+        self.replace = recipe.optimizer == "adam"
+        self.size = min(recipe.batch_points, rows)
+        self.steps_per_pass = max(1, (rows // frames if self.replace else rows) // self.size)
+
+    def draw(self, steps: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+        """Row numbers (size,) of each of `steps` batches."""
+        rng = generator(seed, "batches")
+        for first in range(0, steps, self.steps_per_pass):
+            yield from torch.from_numpy(self._pass(rng)[: steps - first]).to(device)
+
+    def _pass(self, rng: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+        if not self.replace:
+            return rng.permutation(self.rows)[: self.steps_per_pass * self.size].reshape(-1, self.size)
+        if self.frames == 1:
+            return rng.integers(self.rows, size=(self.steps_per_pass, self.size))
+        per_frame = self.rows // self.frames
+        frames = rng.integers(self.frames, size=(self.steps_per_pass, FRAME_DRAWS, 1))
+        shared = rng.integers(per_frame, size=(self.steps_per_pass, 1, max(1, self.size // FRAME_DRAWS)))
+        return (frames * per_frame + shared).reshape(self.steps_per_pass, -1)

@@ -5,14 +5,12 @@ import pytest
 import torch
 import trimesh
 from hdbench_baselines.hyperdiffusion.collection import FitUnit, fit_fields, fit_unit, load_fields
-from hdbench_baselines.hyperdiffusion.fields import FieldLayout, encode
 from hdbench_baselines.hyperdiffusion.fitting import (
-    FieldNetwork,
     FittingRecipe,
     LabelledPoints,
-    fit_field,
+    PlacedShape,
+    fit,
     held_out_points,
-    orthogonalized,
     place,
     volume_iou,
 )
@@ -64,33 +62,9 @@ def context(folder, workers=1):
     return Context("cpu", Progress(), folder, workers, seed=3)
 
 
-def test_gradient_is_autograds():
-    layout = FieldLayout((9, 7, 5), 2)
-    generator = torch.Generator().manual_seed(0)
-    features = encode(torch.rand(1300, 3, generator=generator), 2)  # more than two chunks
-    targets = (torch.rand(1300, generator=generator) > 0.5).float()
-    start = layout.initial(np.random.default_rng(1)) * 2
-    network = FieldNetwork(layout, start)
-    for _ in range(2):  # a second call must not add to the first
-        loss = network.gradient(features, targets)
-    leaf = start.clone().requires_grad_()
-    tensors, hidden = layout.unpack(leaf), features
-    for weight, bias in zip(tensors[0:-2:2], tensors[1:-2:2], strict=True):
-        hidden = torch.relu(hidden @ weight.T + bias)
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(hidden @ tensors[-2][0] + tensors[-1], targets)
-    expected.backward()
-    torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=0)
-    torch.testing.assert_close(network.slope, leaf.grad, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (8, 20), (20, 8)])
-def test_orthogonalized_matrix_keeps_its_directions_and_evens_its_singular_values(shape):
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    inner = left.T @ orthogonalized(matrix) @ right.T
-    assert inner.diag().min() > 0.3
-    assert inner.diag().max() < 1.3
-    torch.testing.assert_close(inner, torch.diag(inner.diag()), rtol=0, atol=1e-3)
+def placed(dataset, name):
+    mesh = dataset.shape(name)
+    return PlacedShape(dataset, name, (mesh,), place([mesh], "box"), None)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adam"])
@@ -113,15 +87,15 @@ def test_patience_ends_the_originals_fit():
         rng.uniform(-0.5, 0.5, (64, 3)).astype(np.float32), rng.random(64) > 0.5, np.ones(64, np.float32)
     )
     recipe = RECIPE.model_copy(update={"optimizer": "adam", "batch_points": 64, "learning_rate": 1.0})
-    start = recipe.layout.initial(rng)
-    ends = [fit_field(start, noise, recipe, steps=steps, rng=np.random.default_rng(1)) for steps in (20_000, 40_000)]
+    start = recipe.layout.initial(rng)[None]
+    ends = [fit(start, [noise], recipe, steps=steps, seed=1) for steps in (20_000, 40_000)]
     assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize("mode", ["box", "vertices"])
 def test_placement_goes_there_and_back(mode):
     mesh = Solids().shape("rod")
-    placement = place(mesh, mode)
+    (placement,) = place([mesh], mode)
     inside = placement.to_field(mesh.vertices)
     assert np.abs(inside).max() == pytest.approx(0.475, abs=1e-6)
     np.testing.assert_allclose(placement.to_dataset(inside), mesh.vertices, atol=2e-6)
@@ -129,15 +103,13 @@ def test_placement_goes_there_and_back(mode):
 
 def test_vertex_mean_is_the_original_centre():
     skewed = Mesh(np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [4, 0, 1]]), np.array([[0, 1, 3], [2, 1, 3]]))
-    assert place(skewed, "vertices").center == (1, 0, 0.25)
-    assert place(skewed, "box").center == (2, 0, 0.5)
+    assert place([skewed], "vertices")[0].center == (1, 0, 0.25)
+    assert place([skewed], "box")[0].center == (2, 0, 0.5)
 
 
 def test_held_out_points_measure_volumes():
     dataset = Solids()
-    mesh = dataset.shape("disc")
-    placement = place(mesh, "box")
-    held_out = held_out_points(dataset, "disc", mesh, placement, 200_000, seed=1)
+    held_out = held_out_points(placed(dataset, "disc"), 200_000, seed=1)
     volume = 4 / 3 * np.pi * 0.475**3 * 0.4
     assert held_out.volumes.sum() == pytest.approx(1, rel=0.01)
     assert held_out.volumes[held_out.occupied].sum() == pytest.approx(volume, rel=0.01)

@@ -1,0 +1,177 @@
+"""Gradients and optimisers of fields, S of them at once: every tensor has the fields as its first dimension.
+
+The backward pass is written out, since autograd's bookkeeping costs as much as the arithmetic at this size. No sum
+runs over fields, so what becomes of one hangs on its neighbours by no more than the rounding of a batched product.
+"""
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .fields import FieldLayout
+
+CHUNK = 512
+"""Rows of a batch taken through the network at once on a CPU: few enough that the activations stay in the cache."""
+MUON_MOMENTUM = 0.95
+ADAM_SHARE = 0.3
+"""Learning rate of Adam, for what is no matrix, as a share of Muon's."""
+
+
+class FieldNetworks:
+    """Fields being fitted: their weight vectors, and the gradients of their mean cross-entropies in the same layout."""
+
+    def __init__(self, layout: FieldLayout, starts: Tensor) -> None:
+        self.vectors = starts.clone()  # (S, D)
+        self.slope = torch.zeros_like(self.vectors)
+        self.tensors = _stacked(layout, self.vectors)
+        self.slopes = _stacked(layout, self.slope)
+        self._chunk = CHUNK if starts.device.type == "cpu" else None
+
+    def gradient(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Set `slope` to the gradients on encoded points (S, P, features), targets (S, P); returns mean losses (S,)."""
+        self.slope.zero_()
+        rows = self._chunk or targets.shape[1]
+        chunks = zip(features.split(rows, 1), targets.split(rows, 1), strict=True)
+        losses = [self._accumulate(*chunk, share=1 / targets.shape[1]) for chunk in chunks]
+        return torch.stack(losses).sum(0)
+
+    def _accumulate(self, features: Tensor, targets: Tensor, *, share: float) -> Tensor:
+        weights, biases = self.tensors[::2], self.tensors[1::2]
+        activations = [features]
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            activations.append(torch.baddbmm(bias[:, None], activations[-1], weight.mT).relu_())
+        output = torch.baddbmm(biases[-1][:, None], activations[-1], weights[-1].mT).squeeze(2)  # (S, P)
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(output, targets, reduction="none").sum(1) * share
+        slope = ((output.sigmoid_() - targets) * share)[:, :, None]  # by the logits, (S, P, 1)
+        for layer in reversed(range(len(weights))):
+            self.slopes[2 * layer].baddbmm_(slope.mT, activations[layer])
+            self.slopes[2 * layer + 1] += slope.sum(1)
+            if layer:
+                slope = torch.ops.aten.threshold_backward(slope @ weights[layer], activations[layer], 0)
+        return losses
+
+
+def _stacked(layout: FieldLayout, vectors: Tensor) -> list[Tensor]:
+    """Views of the weight tensors in `vectors` (S, D), each (S, *its shape)."""
+    parts = vectors.split(layout.sizes, 1)
+    return [part.unflatten(1, shape) for part, shape in zip(parts, layout.shapes, strict=True)]
+
+
+class Optimizer(Protocol):
+    """Moves networks along their slopes."""
+
+    def step(self, losses: Tensor) -> bool:
+        """One step, after which losses were (S,); False when no field has anything more to gain."""
+
+
+class _Adam:
+    """Adam (Kingma and Ba 2015), number by number."""
+
+    def __init__(self, networks: FieldNetworks, *, epsilon: float = 1e-8) -> None:
+        self.slope, self.epsilon = networks.slope, epsilon
+        self.first = torch.zeros_like(networks.vectors)
+        self.second = torch.zeros_like(networks.vectors)
+        self.steps = 0
+
+    def direction(self, beta1: float = 0.9, beta2: float = 0.999) -> Tensor:
+        """The step of learning rate 1, to be subtracted, (S, D)."""
+        self.steps += 1
+        self.first.lerp_(self.slope, 1 - beta1)
+        self.second.mul_(beta2).addcmul_(self.slope, self.slope, value=1 - beta2)
+        scale = (self.second / (1 - beta2**self.steps)).sqrt_().add_(self.epsilon)
+        return self.first / scale / (1 - beta1**self.steps)
+
+
+class MuonCosine:
+    """Muon (Jordan et al. 2024) on the matrices, Adam on the rest; warm-up over 5 %, then a cosine to zero."""
+
+    def __init__(self, networks: FieldNetworks, learning_rate: float, steps: int) -> None:
+        self.networks, self.learning_rate, self.total = networks, learning_rate, steps
+        self.adam = _Adam(networks)
+        self.matrices = [k for k, slope in enumerate(networks.slopes) if slope.ndim == 3 and slope.shape[1] > 1]
+        self.momenta = [torch.zeros_like(networks.slopes[k]) for k in self.matrices]
+        self.done = 0
+
+    def step(self, losses: Tensor) -> bool:
+        """See `Optimizer.step`; the schedule alone decides on the end."""
+        self.done += 1
+        rate = self.learning_rate * self._schedule()
+        updates = []
+        for k, momentum in zip(self.matrices, self.momenta, strict=True):
+            slope = self.networks.slopes[k]
+            momentum.mul_(MUON_MOMENTUM).add_(slope)
+            updates.append(orthogonalized(torch.add(slope, momentum, alpha=MUON_MOMENTUM)))
+            slope.zero_()  # so that Adam leaves it alone
+        self.networks.vectors.sub_(self.adam.direction(), alpha=rate * ADAM_SHARE)
+        for k, update in zip(self.matrices, updates, strict=True):
+            outputs, inputs = update.shape[1:]
+            self.networks.tensors[k].sub_(update, alpha=rate * math.sqrt(max(1, outputs / inputs)))
+        return True
+
+    def _schedule(self) -> float:
+        warmup = max(1, min(self.total, max(20, self.total // 20)))
+        if self.done < warmup:
+            return self.done / warmup
+        return 0.5 * (1 + math.cos(math.pi * (self.done - warmup) / max(1, self.total - warmup)))
+
+
+def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Near the orthogonal factors of `matrices` (S, m, n): singular values between about 0.7 and 1.2.
+
+    Newton-Schulz iteration with Muon's quintic (3.4445, -4.7750, 2.0315).
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x.mT if tall else x
+
+
+class AdamPlateau:
+    """The original's: Adam, rate times 0.8 after 10 epochs without a new best loss, end after 50; field by field.
+
+    It sums its loss over the batch where ours is a mean: the same steps, were Adam's epsilon not.
+    """
+
+    def __init__(self, networks: FieldNetworks, learning_rate: float, *, batch: int, steps_per_epoch: int) -> None:
+        self.networks, self.steps_per_epoch = networks, steps_per_epoch
+        self.adam = _Adam(networks, epsilon=1e-8 / batch)
+        count = len(networks.vectors)
+        self.rates = np.full(count, learning_rate)
+        self.best = np.full(count, np.inf)
+        self.since_best, self.since_cut = np.zeros(count, int), np.zeros(count, int)
+        self.losses: list[Tensor] = []
+        self.factors = self._factors()
+
+    def step(self, losses: Tensor) -> bool:
+        """See `Optimizer.step`."""
+        self.networks.vectors.sub_(self.adam.direction().mul_(self.factors))
+        self.losses.append(losses)
+        return len(self.losses) < self.steps_per_epoch or self._end_epoch()
+
+    def _end_epoch(self) -> bool:
+        means = torch.stack(self.losses).mean(0).double().cpu().numpy()
+        self.losses = []
+        better = (means < self.best) & self._running
+        self.best = np.where(better, means, self.best)
+        self.since_best = np.where(better, 0, self.since_best + 1)
+        self.since_cut = np.where(better, 0, self.since_cut + 1)
+        cut = self.since_cut > 10
+        self.rates = np.where(cut, np.maximum(0.8 * self.rates, 1e-5), self.rates)
+        self.since_cut[cut] = 0
+        self.factors = self._factors()
+        return bool(self._running.any())
+
+    @property
+    def _running(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        return self.since_best < 50
+
+    def _factors(self) -> Tensor:
+        """Learning rates (S, 1), zero for fields whose patience is over."""
+        rates = torch.from_numpy(np.where(self._running, self.rates, 0.0))
+        return rates.to(self.networks.vectors)[:, None]
