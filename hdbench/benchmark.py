@@ -16,10 +16,11 @@ from hdbench.datasets.registry import open_dataset
 from hdbench.errors import HdbenchError
 from hdbench.evaluation import PointSet
 from hdbench.execution import cpu_count
-from hdbench.method import broken_methods, get_method, methods
+from hdbench.method import Method, broken_methods, get_method, methods
 from hdbench.metrics.protocols import get_protocol
 from hdbench.progress import Progress
 from hdbench.provenance import provenance
+from hdbench.recipe import parse_changes
 from hdbench.results import DatasetInfo, Results, Row, to_json
 from hdbench.shapes import ShapeSet
 from hdbench.stages import Entrant, Workshop
@@ -49,6 +50,8 @@ class Plan:
     """Sample sets per method, from seeds `seed`, `seed` + 1, …"""
     device: str = "cpu"
     strict: bool = False
+    changes: tuple[str, ...] = ()
+    """Fields of every method's recipe to set otherwise: `field=value` each."""
 
     def __post_init__(self) -> None:
         if not self.category or self.category.startswith(".") or set("/\\") & set(self.category):
@@ -78,9 +81,11 @@ class Run:
         self.plan, self.folder, self.progress = plan, folder, progress
         self.workshop = Workshop(store, progress, plan.device, cpu_count())
         self.protocol = get_protocol(plan.protocol)
-        opened = open_dataset(plan.dataset, plan.category, strict=plan.strict, store=store, progress=progress)
-        self.dataset = Limited(opened, plan.limit) if plan.limit else opened
-        self.protocol.refuse_layout("sequences" if opened.kind == "sequence" else "clouds", opened.name)
+        self.dataset = open_limited(
+            plan.dataset, plan.category, plan.limit, strict=plan.strict, store=store, progress=progress
+        )
+        layout = "sequences" if self.dataset.kind == "sequence" else "clouds"
+        self.protocol.refuse_layout(layout, self.dataset.name)
         self.reference_ids = reference_ids(self.dataset)
         self.count = plan.count or len(self.reference_ids)
         self.entrants = _choose_entrants(plan, self.dataset)
@@ -144,7 +149,7 @@ class Run:
         model = stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
         for seed in self.plan.sample_seeds:
             place = Path("samples") / entrant.name / (f"seed-{seed}" if self.plan.seeds > 1 else "")
-            samples = stages.draw(self.workshop, entrant, model, count=self.count, seed=seed)
+            samples = stages.draw(self.workshop, entrant.method, model, count=self.count, seed=seed)
             copy_tree(samples.folder, self.folder / place)
             yield self._row(entrant, model, samples, prepared, place, seed)
 
@@ -169,7 +174,7 @@ class Run:
         shutil.copyfile(scored.folder / "statistics.npz", self.folder / statistics)
         return Row(
             method=entrant.name,
-            title=entrant.method.title,
+            title=entrant.title,
             model=model.key.digest,
             source="control" if entrant.method.is_control else "trained",
             seed=seed,
@@ -210,6 +215,14 @@ class Run:
                     write_atomic(self.folder / path.name, path.read_bytes())
 
 
+def open_limited(
+    name: str, category: str, limit: int | None, *, strict: bool, store: Store, progress: Progress
+) -> Dataset:
+    """A dataset, at most `limit` shapes of each split if given."""
+    dataset = open_dataset(name, category, strict=strict, store=store, progress=progress)
+    return Limited(dataset, limit) if limit else dataset
+
+
 def reference_ids(dataset: Dataset) -> tuple[str, ...]:
     """The test shapes a run compares with."""
     return dataset.ids("test")[: dataset.natural_count]
@@ -223,12 +236,21 @@ def _choose_entrants(plan: Plan, dataset: Dataset) -> tuple[Entrant, ...]:
     for method in chosen:
         if reason := method.supports(dataset):
             raise HdbenchError(f"Method {method.name!r} cannot learn {dataset.category} from {dataset.name}: {reason}.")
-    # A recipe file is for the methods under comparison; controls have little to choose.
-    own_file = plan.preset.endswith(".toml")
-    return tuple(
-        Entrant(method, method.load_recipe("default" if own_file and method.is_control else plan.preset, dataset))
-        for method in chosen
-    )
+    if plan.changes and all(method.is_control for method in chosen):
+        raise HdbenchError("--set changes the recipes of methods, and only controls take part; leave it out.")
+    return tuple(make_entrant(method, dataset, plan.preset, plan.changes) for method in chosen)
+
+
+def make_entrant(method: type[Method], dataset: Dataset, preset: str, assignments: tuple[str, ...]) -> Entrant:
+    """`method` with the recipe it takes part with; `assignments` are what `--set` was given."""
+    circumstances = (dataset.kind, dataset.category)
+    if method.is_control:  # recipe files and changes are for the methods under comparison
+        return Entrant(method, method.load_recipe("default" if preset.endswith(".toml") else preset, circumstances))
+    try:
+        recipe = method.load_recipe(preset, circumstances, changes=parse_changes(assignments))
+    except HdbenchError as error:
+        raise HdbenchError(f"Method {method.name!r}: {error}") from error
+    return Entrant(method, recipe, assignments)
 
 
 def _refuse_foreign(folder: Path, plan: Plan) -> None:

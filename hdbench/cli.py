@@ -20,6 +20,8 @@ from hdbench.errors import HdbenchError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hdbench.progress import Progress
+    from hdbench.stages import Workshop
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -47,6 +49,13 @@ Dataset = Annotated[str, typer.Option(help="A dataset's name, or a folder or .np
 Protocol = Annotated[str, typer.Option(help="How shapes become numbers; see `hdbench protocols list`.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on the first file that cannot be read.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Preset = Annotated[str, typer.Option(help="smoke, default, paper, or a recipe file of your own.")]
+Limit = Annotated[int | None, typer.Option(min=2, help="At most so many shapes of each split, for a quick try.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe: fields.octaves=0; repeatable."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -63,17 +72,16 @@ def run(
     category: Category,
     dataset: Dataset = "procedural",
     methods: Annotated[str, typer.Option(help="Comma-separated; all that support the dataset if not given.")] = "",
-    preset: Annotated[str, typer.Option(help="smoke, default, paper, or a recipe file of your own.")] = "default",
+    preset: Preset = "default",
     protocol: Protocol = "hyperdiffusion",
     count: Annotated[
         int | None, typer.Option(min=1, help="Samples per method; as many as references if not given.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=2, help="At most so many shapes of each split, for a quick try.")
-    ] = None,
+    limit: Limit = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Sample sets per method, from seeds S, S+1, …")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
+    changes: Set = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CATEGORY-HASH if not given.")] = None,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -97,6 +105,7 @@ def run(
         seeds=seeds,
         device=_device(device),
         strict=strict,
+        changes=tuple(changes or ()),
     )
     progress = choose_progress(quiet=quiet)
     folder = out or Path("runs") / plan.folder_name
@@ -110,6 +119,61 @@ def run(
 
     _console().print(run_table(results))
     print(f"Report: {folder / 'report.html'}")
+
+
+@app.command(epilog="Example: hdbench fit hyperdiffusion --category airplane --set fields.octaves=0")
+def fit(
+    method: Annotated[str, typer.Argument(help="The method; see `hdbench methods list`.")],
+    category: Category,
+    dataset: Dataset = "procedural",
+    preset: Preset = "default",
+    limit: Limit = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    device: Device = "auto",
+    changes: Set = None,
+    from_fields: Annotated[
+        Path | None, typer.Option(help="Learn from the neural fields in this folder, not from the dataset's shapes.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The model's folder; models/CATEGORY-METHOD-HASH if not given.")
+    ] = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit one method and write its model into a folder; `hdbench run` uses the same model."""
+    from hdbench.models import FitPlan, fit_model
+    from hdbench.progress import choose_progress
+
+    plan = FitPlan(
+        method=method,
+        category=category,
+        dataset=dataset,
+        preset=preset,
+        limit=limit,
+        seed=seed,
+        changes=tuple(changes or ()),
+        from_fields=from_fields,
+        strict=strict,
+    )
+    print(f"Model: {fit_model(plan, _workshop(choose_progress(quiet=quiet), device), out)}")
+
+
+@app.command(epilog="Example: hdbench sample models/airplane-hyperdiffusion-0123456789 --count 64 --seed 1 --out mine")
+def sample(
+    model: Annotated[Path, typer.Argument(help="A model's folder: of hdbench fit, or hdbench zoo import.")],
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="The samples' folder; MODEL-samples-SEED if not given.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw shapes from a model; `hdbench evaluate` reads the folder."""
+    from hdbench.models import draw_samples
+    from hdbench.progress import choose_progress
+
+    folder = out or Path(f"{model}-samples-{seed}")
+    drawn = draw_samples(model, folder, _workshop(choose_progress(quiet=quiet), device), count=count, seed=seed)
+    print(f"{drawn} samples: {folder}")
 
 
 @app.command(
@@ -248,21 +312,37 @@ def protocols_show(name: Annotated[str, typer.Argument(help="The protocol.")]) -
         print(f"{title}: {text}")
 
 
-@zoo_app.command("import", epilog="Example: hdbench zoo import pointnet2 best_model.pth")
+@zoo_app.command("import", epilog="Example: hdbench zoo import hyperdiffusion last-epoch.ckpt --category airplane")
 def zoo_import(
-    kind: Annotated[str, typer.Argument(help="What it is: pointnet2 (a PointNet++ classifier, for FPD).")],
-    file: Annotated[Path, typer.Argument(help="The published file.")],
-    name: Annotated[str | None, typer.Option(help="What to call it; from the file if not given.")] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Refuse any file but the published ModelNet40 one.")] = False,
+    kind: Annotated[str, typer.Argument(help="A method's name, or pointnet2 (a PointNet++ classifier, for FPD).")],
+    file: Annotated[Path, typer.Argument(help="What the original authors published: a file, or a folder of them.")],
+    category: Annotated[str | None, typer.Option(help="The category a model was trained on.")] = None,
+    changes: Set = None,
+    out: Annotated[Path | None, typer.Option(help="The new folder; models/METHOD-FILE if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="pointnet2: what to call it; from the file if not given.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="pointnet2: refuse any file but the published ModelNet40 one.")
+    ] = False,
 ) -> None:
     """Import an original checkpoint without unpickling anything but tensors."""
+    if kind == "pointnet2":
+        from hdbench.features.extractors import import_checkpoint
+
+        print(f"Imported as {import_checkpoint(file, name=name, verify=verify).signature}.")
+        return
     from hdbench.errors import unknown_name
+    from hdbench.method import get_method, method_names
+    from hdbench.models import import_original
+    from hdbench.progress import choose_progress
+    from hdbench.recipe import parse_changes
 
-    if kind != "pointnet2":
-        raise unknown_name("kind of checkpoint", kind, ["pointnet2"])
-    from hdbench.features.extractors import import_checkpoint
-
-    print(f"Imported as {import_checkpoint(file, name=name, verify=verify).signature}.")
+    if kind not in method_names():
+        raise unknown_name("kind of checkpoint", kind, ["pointnet2", *method_names()])
+    folder = out or Path("models") / f"{kind}-{file.stem}"
+    workshop = _workshop(choose_progress(quiet=True), "cpu")
+    method, changed = get_method(kind), parse_changes(changes or ())
+    what = import_original(method, file, folder, workshop, category=category, changes=changed)
+    print(f"Imported {what}: {folder}")
 
 
 @app.command(epilog="Example: hdbench doctor")
@@ -279,6 +359,14 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _workshop(progress: "Progress", device: str) -> "Workshop":
+    from hdbench.execution import cpu_count
+    from hdbench.stages import Workshop
+    from hdbench.store import Store
+
+    return Workshop(Store(progress=progress), progress, _device(device), cpu_count())
 
 
 def _device(name: str) -> str:

@@ -5,16 +5,17 @@ same way, by the entry-point group `hdbench.methods` (`name = "package.module:Cl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.progress import Progress
-from hdbench.recipe import Recipe, load_recipe
+from hdbench.recipe import Changes, Recipe, load_recipe
 from hdbench.shapes import Kind, Shape
 
 ENTRY_POINTS = "hdbench.methods"
@@ -55,15 +56,16 @@ class Method(ABC):
     recipe_type: ClassVar[type[Recipe]] = Recipe
 
     @classmethod
-    def load_recipe(cls, source: str, dataset: Dataset | None = None) -> Recipe:
+    def load_recipe(
+        cls, source: str, circumstances: Iterable[str] = (), *, changes: Changes = MappingProxyType({})
+    ) -> Recipe:
         """The recipe named by `source`: a preset in `recipes/` beside the method's module, or the path of a TOML file.
 
-        Its tables for the dataset's kind and category apply. Raises HdbenchError where there is no such recipe, or
-        one with a wrong field.
+        Its tables for the circumstances (a dataset's kind and category) apply, then the changes. Raises HdbenchError
+        where there is no such recipe, or one with a wrong field.
         """
         package = cls.__module__.rpartition(".")[0]
-        circumstances = () if dataset is None else (dataset.kind, dataset.category)
-        return load_recipe(cls.recipe_type, package, source, circumstances=circumstances)
+        return load_recipe(cls.recipe_type, package, source, circumstances=circumstances, changes=changes)
 
     @classmethod
     def supports(cls, dataset: Dataset) -> str | None:
@@ -91,6 +93,26 @@ class Method(ABC):
     @abstractmethod
     def load(cls, folder: Path, context: Context) -> Self:
         """The model written by `save`."""
+
+    def fit_from_fields(self, fields: Path, recipe: Recipe, context: Context) -> None:
+        """Learn as `fit` does, from neural fields that the training shapes were turned into before.
+
+        `fields` is what the method's `import_original`, or an earlier fit, wrote. For methods that learn from
+        fields; others refuse.
+        """
+        raise HdbenchError(f"{self.title} does not learn from fields; leave --from-fields out.")
+
+    @classmethod
+    def import_original(
+        cls, path: Path, folder: Path, context: Context, *, category: str | None = None, changes: Changes
+    ) -> str:
+        """Turn what the method's original code saved at `path` (a file or a folder) into files of ours in `folder`.
+
+        A model becomes a folder that `load` reads, its recipe the preset `paper` for `category`, with what the
+        file itself tells, and `changes`. Nothing is unpickled but tensors (see `hdbench.checkpoints`). Returns what
+        was imported, in a few words. Raises HdbenchError for what does not fit.
+        """
+        raise HdbenchError(f"{cls.title} knows no original files; train it with hdbench fit {cls.name}.")
 
     @property
     def sample_kind(self) -> Kind:

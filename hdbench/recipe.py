@@ -5,13 +5,15 @@ beside its module. Unknown and ill-typed fields are refused by name.
 
 What only some data call for stands in tables of its own: `[for.sequence.fields]` is merged into `[fields]` where the
 shapes are sequences, `[for.car.denoiser]` into `[denoiser]` where the category is car; the category has the last word.
+Single fields are changed on the command line by `--set fields.octaves=0`, after all tables.
 """
 
 import importlib.resources
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,12 +30,51 @@ class Recipe(BaseModel):
 SomeRecipe = TypeVar("SomeRecipe", bound=Recipe)
 
 
+Changes = Mapping[str, Any]
+"""Fields to set otherwise than a recipe does, as nested tables."""
+
+
+def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:
+    """`field.of.a.table=value` each, as nested tables; values are TOML, or plain words that need no quotes.
+
+    Raises HdbenchError for what is no assignment, or sets a field twice.
+    """
+    changes: dict[str, Any] = {}
+    for text in assignments:
+        path, equals, value = text.partition("=")
+        names = [name.strip() for name in path.split(".")]
+        if not equals or not all(names):
+            raise HdbenchError(f"--set {text}: expected FIELD=VALUE, such as --set fields.octaves=0.")
+        table = changes
+        for name in names[:-1]:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise HdbenchError(f"--set {text}: {name!r} is set to a value already.")
+        if names[-1] in table:
+            raise HdbenchError(f"--set {text}: {path.strip()} is set already; give each field once.")
+        table[names[-1]] = _toml_value(value.strip())
+    return changes
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return document["value"] if document.keys() == {"value"} else text
+
+
 def load_recipe(
-    recipe_type: type[SomeRecipe], package: str, source: str, *, circumstances: Iterable[str] = ()
+    recipe_type: type[SomeRecipe],
+    package: str,
+    source: str,
+    *,
+    circumstances: Iterable[str] = (),
+    changes: Changes = MappingProxyType({}),
 ) -> SomeRecipe:
     """The recipe named by `source`: a preset of `package`, or the path of a TOML file of the user's.
 
-    `circumstances` name the tables `[for.<name>]` that apply, the last one strongest.
+    `circumstances` name the tables `[for.<name>]` that apply, the last one strongest; `changes` are set after all.
     """
     presets = _presets(package)
     if source.endswith(".toml"):
@@ -43,13 +84,14 @@ def load_recipe(
     elif source in presets:
         file = presets[source]
     elif not presets:  # a method without hyperparameters
-        return recipe_type()
+        return parse_recipe(recipe_type, "", source, changes=changes)
     else:
         raise unknown_name("preset", source, presets)
     try:
-        return parse_recipe(recipe_type, file.read_text(encoding="utf-8"), source, circumstances=circumstances)
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise HdbenchError(f"Recipe {source} cannot be read ({error}); save it as TOML in UTF-8.") from error
+    return parse_recipe(recipe_type, text, source, circumstances=circumstances, changes=changes)
 
 
 def _presets(package: str) -> dict[str, Traversable]:
@@ -62,7 +104,12 @@ def _presets(package: str) -> dict[str, Traversable]:
 
 
 def parse_recipe(
-    recipe_type: type[SomeRecipe], text: str, where: str, *, circumstances: Iterable[str] = ()
+    recipe_type: type[SomeRecipe],
+    text: str,
+    where: str,
+    *,
+    circumstances: Iterable[str] = (),
+    changes: Changes = MappingProxyType({}),
 ) -> SomeRecipe:
     """Validate TOML `text`; HdbenchError names the first wrong field, in tables that do not apply as well."""
     try:
@@ -71,23 +118,27 @@ def parse_recipe(
         if not isinstance(special, dict) or not all(isinstance(table, dict) for table in special.values()):
             raise HdbenchError(f"Recipe {where}: `for` holds tables such as [for.sequence.training], nothing else.")
         for table in special.values():
-            recipe_type.model_validate(_merged(common, table))
+            recipe_type.model_validate(merged(common, table))
         for name in circumstances:
-            common = _merged(common, special.get(name, {}))
-        return recipe_type.model_validate(common)
+            common = merged(common, special.get(name, {}))
+        recipe_type.model_validate(common)
     except tomllib.TOMLDecodeError as error:
         raise HdbenchError(f"Recipe {where} is not TOML: {error}.") from error
     except ValidationError as error:
         raise HdbenchError(f"Recipe {where}: {first_complaint(error)}.") from error
+    try:
+        return recipe_type.model_validate(merged(common, changes))
+    except ValidationError as error:
+        raise HdbenchError(f"--set {first_complaint(error)}.") from error
 
 
-def _merged(table: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merged(table: Changes, over: Changes) -> dict[str, Any]:
     """`table` with what stands in `over`; tables within are merged, everything else is replaced."""
-    merged = dict(table)
+    result = dict(table)
     for key, value in over.items():
-        before = merged.get(key)
-        merged[key] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
-    return merged
+        before = result.get(key)
+        result[key] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return result
 
 
 def first_complaint(error: ValidationError) -> str:

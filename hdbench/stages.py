@@ -5,11 +5,14 @@ Every stage is keyed by its own version number (raised when its output changes),
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hdbench.cost import measured
 from hdbench.datasets.base import Dataset, LearningView
+from hdbench.errors import HdbenchError
 from hdbench.evaluation import POINT_COUNT, PointSet, nearest_training
 from hdbench.execution import run_units
 from hdbench.geometry.sampling import shape_points
@@ -30,7 +33,7 @@ from hdbench.shapes import (
     save_shape,
     write_shape_set,
 )
-from hdbench.store import Artefact, Key, Store, digest, write_atomic
+from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, write_atomic
 
 PREPARE_VERSION = 1
 MODEL_VERSION = 1
@@ -61,11 +64,18 @@ class Entrant:
 
     method: type[Method]
     recipe: Recipe
+    changes: tuple[str, ...] = ()
+    """What the recipe was told to set otherwise than its preset."""
 
     @property
     def name(self) -> str:
         """The name of the method."""
         return self.method.name
+
+    @property
+    def title(self) -> str:
+        """What tables call it: changed recipes do not pass for the method as it is."""
+        return f"{self.method.title} ({', '.join(self.changes)})" if self.changes else self.method.title
 
 
 def prepare(workshop: Workshop, dataset: Dataset, names: tuple[str, ...], *, keep_meshes: bool, title: str) -> ShapeSet:
@@ -112,38 +122,82 @@ def obtain(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: int)
 
     Controls see every split of the dataset, methods all but the test split.
     """
-    inputs = {
+    view = dataset if entrant.method.is_control else LearningView(dataset)
+    inputs = {**_fit_inputs(workshop, entrant, seed), "dataset": dataset.fingerprint()}
+    return _fitted(workshop, entrant, seed, inputs, lambda model, context: model.fit(view, entrant.recipe, context))
+
+
+def obtain_from_fields(workshop: Workshop, fields: Path, entrant: Entrant, *, seed: int) -> Artefact:
+    """The model of `entrant`, fitted on the neural fields in the folder `fields` where the store has none."""
+    inputs = {**_fit_inputs(workshop, entrant, seed), "fields": folder_digest(fields)}
+    return _fitted(
+        workshop, entrant, seed, inputs, lambda model, context: model.fit_from_fields(fields, entrant.recipe, context)
+    )
+
+
+def adopt(workshop: Workshop, method: type[Method], folder: Path) -> Artefact:
+    """The saved model in `folder`, whoever fitted it, as an artefact that `draw` takes."""
+    inputs = {"method": method.name, "method_version": method.version, "files": folder_digest(folder)}
+
+    def make(workspace: Path) -> None:
+        copy_tree(folder, workspace / "model")
+        model = method.load(workspace / "model", workshop.context(workspace, seed=0))
+        _record_fit(workspace, model, fit_s=None, peak_memory_bytes=None)
+
+    return workshop.store.get_or_make(Key("adopted", MODEL_VERSION, inputs), make)
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the names and bytes of all files below `folder`; HdbenchError where there is no such folder."""
+    if not folder.is_dir():
+        raise HdbenchError(f"There is no folder {folder}.")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest({path.relative_to(folder).as_posix(): file_digest(path) for path in files})
+
+
+def _fit_inputs(workshop: Workshop, entrant: Entrant, seed: int) -> dict[str, Any]:
+    return {
         "method": entrant.name,
         "class": f"{entrant.method.__module__}.{entrant.method.__qualname__}",
         "method_version": entrant.method.version,
         "recipe": entrant.recipe.model_dump(mode="json"),
-        "dataset": dataset.fingerprint(),
         "seed": seed,
         "device": workshop.device,
     }
 
+
+def _fitted(
+    workshop: Workshop,
+    entrant: Entrant,
+    seed: int,
+    inputs: Mapping[str, Any],
+    learn: Callable[[Method, Context], None],
+) -> Artefact:
     def make(workspace: Path) -> None:
         scratch = workspace / "scratch"
         resumed = scratch.exists()
         scratch.mkdir(exist_ok=True)
         model = entrant.method()
-        view = dataset if entrant.method.is_control else LearningView(dataset)
         with measured(workshop.device) as cost:
-            model.fit(view, entrant.recipe, workshop.context(scratch, seed))
+            learn(model, workshop.context(scratch, seed))
         model.save(workspace / "model")
-        record = {
-            # A fit that was interrupted has no honest time of its own.
-            "fit_s": None if resumed else cost.seconds,
-            "peak_memory_bytes": cost.peak_memory_bytes,
-            "loss_curve": model.loss_curve(),
-            "sample_kind": model.sample_kind,
-            "sample_limit": model.sample_limit,
-            "reference_ids": model.reference_ids,
-        }
-        write_atomic(workspace / "fit.json", json.dumps(record))
+        # A fit that was interrupted has no honest time of its own.
+        _record_fit(workspace, model, fit_s=None if resumed else cost.seconds, peak_memory_bytes=cost.peak_memory_bytes)
         shutil.rmtree(scratch)
 
     return workshop.store.get_or_make(Key("model", MODEL_VERSION, inputs), make)
+
+
+def _record_fit(folder: Path, model: Method, *, fit_s: float | None, peak_memory_bytes: int | None) -> None:
+    record = {
+        "fit_s": fit_s,
+        "peak_memory_bytes": peak_memory_bytes,
+        "loss_curve": model.loss_curve(),
+        "sample_kind": model.sample_kind,
+        "sample_limit": model.sample_limit,
+        "reference_ids": model.reference_ids,
+    }
+    write_atomic(folder / "fit.json", json.dumps(record))
 
 
 @dataclass(frozen=True)
@@ -163,7 +217,7 @@ class FitRecord:
         return cls(**json.loads((model.folder / "fit.json").read_text(encoding="utf-8")))
 
 
-def draw(workshop: Workshop, entrant: Entrant, model: Artefact, *, count: int, seed: int) -> Artefact:
+def draw(workshop: Workshop, method: type[Method], model: Artefact, *, count: int, seed: int) -> Artefact:
     """`count` samples of `model` (or as many as it can draw) as a shape set, and cost.json.
 
     Shapes are kept one by one while they are drawn: an interrupted stage draws only the others.
@@ -177,7 +231,7 @@ def draw(workshop: Workshop, entrant: Entrant, model: Artefact, *, count: int, s
         parts.mkdir(exist_ok=True)
         missing = [index for index in range(count) if not _part(parts, index).exists()]
         with measured(workshop.device) as cost:
-            _draw_missing(workshop, entrant, model, missing, parts, count=count, seed=seed)
+            _draw_missing(workshop, method, model, missing, parts, count=count, seed=seed)
         shapes = ((f"{index:05d}", load_shape(_part(parts, index))) for index in range(count))
         write_shape_set(workspace, shapes, kind=record.sample_kind, point_count=POINT_COUNT, seed=seed)
         took = {
@@ -195,14 +249,21 @@ def _part(folder: Path, index: int) -> Path:
 
 
 def _draw_missing(
-    workshop: Workshop, entrant: Entrant, model: Artefact, missing: list[int], parts: Path, *, count: int, seed: int
+    workshop: Workshop,
+    method: type[Method],
+    model: Artefact,
+    missing: list[int],
+    parts: Path,
+    *,
+    count: int,
+    seed: int,
 ) -> None:
     if not missing:
         return
     context = workshop.context(parts, seed)
-    method = entrant.method.load(model.folder / "model", context)
-    with workshop.progress.task(f"Sampling {entrant.method.title}", count, done=count - len(missing)) as task:
-        for index, shape in zip(missing, method.sample(missing, seed, context), strict=True):
+    loaded = method.load(model.folder / "model", context)
+    with workshop.progress.task(f"Sampling {method.title}", count, done=count - len(missing)) as task:
+        for index, shape in zip(missing, loaded.sample(missing, seed, context), strict=True):
             save_shape(_part(parts, index), shape)
             task.advance()
 

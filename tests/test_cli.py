@@ -42,7 +42,8 @@ def test_help_imports_nothing_heavy():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run"], ["evaluate"], ["report"], ["data", "list"], ["data", "prepare"], ["methods", "list"], ["methods", "test"],
+    [["run"], ["fit"], ["sample"], ["evaluate"], ["report"],
+     ["data", "list"], ["data", "prepare"], ["methods", "list"], ["methods", "test"],
      ["protocols", "list"], ["protocols", "show"], ["zoo", "import"], ["doctor"]],
     ids=" ".join,
 )  # fmt: skip
@@ -64,6 +65,15 @@ def test_each_command_shows_an_example(command, arguments):
         (["run", "--category", "airplane", "--count", "0"], "--count"),
         (["run", "--category", "../airplane"], "plain name"),
         (["run"], "--category"),
+        (["run", "--category", "airplane", "--set", "fields.octave=0"], "--set fields.octave: Extra inputs"),
+        (["run", "--category", "airplane", "--set", "fields"], "FIELD=VALUE"),
+        (["run", "--category", "airplane", "--methods", "noise", "--set", "count=3"], "only controls take part"),
+        (["fit", "hyperdifusion", "--category", "airplane"], "Did you mean 'hyperdiffusion'?"),
+        (["fit", "hyperdiffusion", "--category", "airplan"], "Did you mean 'airplane'?"),
+        (["fit", "hyperdiffusion", "--category", "airplane", "--set", "denoiser.width=-1"], "denoiser.width"),
+        (["fit", "hyperdiffusion", "--category", "airplane", "--from-fields", "nowhere"], "no folder nowhere"),
+        (["sample", "nowhere"], "nowhere is no model's folder"),
+        (["zoo", "import", "hyperdiffusion", "nowhere.ckpt"], "nowhere.ckpt"),
         (["frobnicate"], "frobnicate"),
         (["methods", "test", "nois"], "Did you mean 'noise'?"),
         (["zoo", "import", "pointnet", "best_model.pth"], "Did you mean 'pointnet2'?"),

@@ -2,7 +2,7 @@ import pytest
 from pydantic import Field
 
 from hdbench.errors import HdbenchError
-from hdbench.recipe import Recipe, load_recipe, parse_recipe
+from hdbench.recipe import Recipe, load_recipe, parse_changes, parse_recipe
 
 
 class Inner(Recipe):
@@ -112,3 +112,61 @@ def test_a_file_that_is_no_text(package, tmp_path):
 def test_recipes_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Outer(steps=1).steps = 2
+
+
+class TestChanges:
+    def test_values_are_toml_or_plain_words(self):
+        changes = parse_changes(
+            [
+                "fields.octaves=0",
+                "fields.initialization = independent",
+                "a.rate=1e-3",
+                "a.on=false",
+                "a.list=[1, 2]",
+                'b="x"',
+            ]
+        )
+        assert changes == {
+            "fields": {"octaves": 0, "initialization": "independent"},
+            "a": {"rate": 1e-3, "on": False, "list": [1, 2]},
+            "b": "x",
+        }
+
+    @pytest.mark.parametrize("text", ["steps", "=3", "a..b=3", ".a=1"])
+    def test_what_is_no_assignment_is_refused(self, text):
+        with pytest.raises(HdbenchError, match="FIELD=VALUE"):
+            parse_changes([text])
+
+    def test_a_field_is_set_once(self):
+        with pytest.raises(HdbenchError, match="set already"):
+            parse_changes(["steps=1", "steps=2"])
+        with pytest.raises(HdbenchError, match="'inner' is set to a value already"):
+            parse_changes(["inner=1", "inner.rate=2"])
+
+    def test_a_value_is_no_way_to_set_other_fields(self):
+        assert parse_changes(["steps=1\nrate=2"]) == {"steps": "1\nrate=2"}
+
+    def test_they_have_the_last_word(self, package):
+        changes = parse_changes(["inner.rate=0.25"])
+        assert load_recipe(Outer, package, "smoke", changes=changes) == Outer(steps=3, inner=Inner(rate=0.25))
+
+    def test_tables_for_the_data_come_before(self):
+        text = "steps = 1\n[for.car]\nsteps = 2"
+        assert parse_recipe(Outer, text, "mine", circumstances=("car",), changes={"steps": 5}).steps == 5
+
+    def test_methods_without_presets_take_them(self):
+        assert load_recipe(Inner, "", "default", changes={"rate": 0.75}).rate == 0.75
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("stepps=1", "--set stepps: Extra inputs are not permitted"),
+            ("inner.rate=fast", "--set inner.rate: Input should be a valid number"),
+            ("inner=1", "--set inner: "),
+        ],
+    )
+    def test_wrong_ones_are_named(self, package, text, words):
+        with pytest.raises(HdbenchError) as caught:
+            load_recipe(Outer, package, "smoke", changes=parse_changes([text]))
+        assert str(caught.value).startswith(words)
+        assert "\n" not in str(caught.value)

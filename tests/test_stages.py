@@ -51,7 +51,7 @@ def walk(workshop, dataset):
     method = get_method("noise")
     entrant = Entrant(method, method.load_recipe("default"))
     model = stages.obtain(workshop, dataset, entrant, seed=3)
-    samples = stages.draw(workshop, entrant, model, count=9, seed=3)
+    samples = stages.draw(workshop, method, model, count=9, seed=3)
     scored = stages.score(
         workshop,
         PointSet.of(ShapeSet.open(samples.folder), "samples"),

@@ -12,7 +12,6 @@ Features of different extractors are different quantities: every signature names
 import hashlib
 import importlib.resources
 import json
-import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hdbench.checkpoints import read_checkpoint
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.features.pointnet2 import FEATURES, PointNet2
 from hdbench.progress import Progress
@@ -155,33 +155,11 @@ def git_blob(path: Path) -> str:
 
 
 def _checkpoint_state(path: Path) -> dict[str, Tensor]:
-    # Accuracies were saved as numpy numbers, whose pickles name these (older numpy under its older module).
-    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-    numbers = [np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
-    harmless = [np.dtype, *numbers, scalar, (scalar, "numpy.core.multiarray.scalar")]
-    try:
-        with torch.serialization.safe_globals(harmless):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise HdbenchError(f"{path} is refused: {_complaint(error)}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise HdbenchError(f"{path} is no torch checkpoint ({_first_line(error)}).") from error
+    checkpoint = read_checkpoint(path)
     state = checkpoint.get("model_state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict):
         raise HdbenchError(f"{path} holds no 'model_state_dict'; expected the classifier's best_model.pth.")
     return state
-
-
-def _complaint(error: pickle.UnpicklingError) -> str:
-    """Torch's explanation, cut to what the file holds that it must not."""
-    text = str(error)
-    start = text.find("Unsupported")
-    sentence = text[start:].split(". ")[0].splitlines()[0] if start >= 0 else "it is not a checkpoint of plain weights"
-    return f"{sentence}. Only tensors, containers and numpy numbers are read, since anything else could run code."
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
 def _network(state: Mapping[str, Any], where: str) -> PointNet2:

@@ -1,0 +1,120 @@
+"""Models in folders of their own: what `hdbench fit` and `hdbench zoo import` write and `hdbench sample` reads.
+
+Such a folder holds what the method's `save` wrote, and `hdbench.json`, which says whose it is.
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from hdbench import stages
+from hdbench.benchmark import make_entrant, open_limited
+from hdbench.errors import HdbenchError
+from hdbench.method import Method, get_method
+from hdbench.recipe import Changes
+from hdbench.shapes import ShapeSet
+from hdbench.stages import Workshop
+from hdbench.store import copy_tree, write_atomic
+
+LABEL = "hdbench.json"
+SCHEMA = "hdbench/model/1"
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What a fit is asked to do."""
+
+    method: str
+    category: str
+    dataset: str = "procedural"
+    preset: str = "default"
+    limit: int | None = None
+    """At most so many shapes of each split."""
+    seed: int = 0
+    changes: tuple[str, ...] = ()
+    """Fields of the recipe to set otherwise: `field=value` each."""
+    from_fields: Path | None = None
+    """Learn from the neural fields in this folder and not from the dataset's shapes."""
+    strict: bool = False
+
+
+def fit_model(plan: FitPlan, workshop: Workshop, out: Path | None = None) -> Path:
+    """Fit a model, or find it in the store, and write it into `out` or a folder named after it; returns the folder."""
+    method = get_method(plan.method)
+    if out:
+        refuse_occupied(out)
+    dataset = open_limited(
+        plan.dataset,
+        plan.category,
+        plan.limit,
+        strict=plan.strict,
+        store=workshop.store,
+        progress=workshop.progress,
+    )
+    if reason := method.supports(dataset):
+        raise HdbenchError(f"Method {method.name!r} cannot learn {dataset.category} from {dataset.name}: {reason}.")
+    entrant = make_entrant(method, dataset, plan.preset, plan.changes)
+    if plan.from_fields is None:
+        model = stages.obtain(workshop, dataset, entrant, seed=plan.seed)
+    else:
+        model = stages.obtain_from_fields(workshop, plan.from_fields, entrant, seed=plan.seed)
+    folder = out or Path("models") / f"{plan.category}-{method.name}-{model.key.digest[:10]}"
+    refuse_occupied(folder)
+    copy_tree(model.folder / "model", folder)
+    _label(folder, method)
+    return folder
+
+
+def import_original(
+    method: type[Method], path: Path, out: Path, workshop: Workshop, *, category: str | None, changes: Changes
+) -> str:
+    """Turn the original authors' file or folder `path` into files of ours in `out`; returns what was imported."""
+    if not path.exists():
+        raise HdbenchError(f"There is no file or folder {path}.")
+    refuse_occupied(out)
+    with tempfile.TemporaryDirectory() as scratch:
+        context = workshop.context(Path(scratch), seed=0)
+        new = Path(scratch) / "imported"
+        what = method.import_original(path, new, context, category=category, changes=changes)
+        _label(new, method)
+        copy_tree(new, out)
+    return what
+
+
+def draw_samples(folder: Path, out: Path, workshop: Workshop, *, count: int, seed: int) -> int:
+    """Draw `count` samples of the model in `folder` into the folder `out`; returns how many it gave."""
+    method = method_of(folder)
+    refuse_occupied(out)
+    model = stages.adopt(workshop, method, folder)
+    samples = stages.draw(workshop, method, model, count=count, seed=seed)
+    copy_tree(samples.folder, out)
+    return len(ShapeSet.open(out))
+
+
+def method_of(folder: Path) -> type[Method]:
+    """The method whose model lies in `folder`; HdbenchError where there is none, or its method is not installed."""
+    try:
+        label = json.loads((folder / LABEL).read_text(encoding="utf-8"))
+        if label["schema"] != SCHEMA:
+            raise ValueError(f"schema {label['schema']!r}")
+        name = str(label["method"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HdbenchError(
+            f"{folder} is no model's folder ({LABEL}: {error}); expected one written by hdbench fit or zoo import."
+        ) from error
+    return get_method(name)
+
+
+def refuse_occupied(out: Path) -> None:
+    """Raise HdbenchError unless `out` is new, empty, or something that these commands wrote before."""
+    known = (LABEL, "manifest.json")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in known):
+        raise HdbenchError(f"{out} is not empty and holds no model or samples; choose another folder with --out.")
+    if out.exists() and not out.is_dir():
+        raise HdbenchError(f"{out} is a file; choose a folder with --out.")
+
+
+def _label(folder: Path, method: type[Method]) -> None:
+    text = json.dumps({"schema": SCHEMA, "method": method.name, "version": method.version}, indent=1)
+    write_atomic(folder / LABEL, text + "\n")
