@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +94,52 @@ class ToySolids(Dataset):
 def check_method(
     method: type[Method], *, workspace: Path, progress: Progress, recipe: Recipe | None = None
 ) -> list[Check]:
-    """Check `method` clause by clause; what a failure makes impossible to check is left out.
+    """Check `method` clause by clause, with each kind of shapes it says it can learn from.
 
-    `workspace` is an empty folder for its models. `recipe` takes the place of the preset `smoke`. The method is
-    fitted about two and a half times. Errors of the method are failed checks, never raised.
+    What a failure makes impossible to check is left out. `workspace` is an empty folder for its models. `recipe`
+    takes the place of the preset `smoke`. The method is fitted about two and a half times for each kind. Errors of
+    the method are failed checks, never raised.
     """
-    return list(_Examination(method, workspace, progress, recipe).run())
+    return list(_checks(method, workspace, progress, recipe))
+
+
+def _checks(method: type[Method], workspace: Path, progress: Progress, recipe: Recipe | None) -> Iterator[Check]:
+    kinds: list[Kind] = []
+    described = _outcome("is described", lambda: _description(method))
+    yield described
+    if described.passed:
+        yield _outcome("says what it supports", lambda: _support(method, kinds))
+    for kind in kinds:
+        examination = _Examination(method, ToySolids(kind), workspace / kind, progress, recipe)
+        for check in examination.run():
+            yield replace(check, name=f"{check.name} ({kind})") if len(kinds) > 1 else check
+
+
+def _description(method: type[Method]) -> str:
+    for attribute in ("name", "title", "output"):
+        _demand(hasattr(method, attribute), f"the class variable `{attribute}` is missing")
+    _demand(method.output in _KINDS, f"output is {method.output!r}, not one of {', '.join(_KINDS)}")
+    _demand(
+        method.name not in method_names() or get_method(method.name) is method,
+        f"{method.name!r} is the name of another method; set `name` in the class {method.__name__}",
+    )
+    missing = sorted(method.__abstractmethods__)
+    _demand(not missing, f"not implemented: {', '.join(missing)}")
+    return f"{method.title} makes {method.output}, version {method.version}"
+
+
+def _support(method: type[Method], kinds: list[Kind]) -> str:
+    """Fill `kinds` with those of the toy datasets that the method can learn from."""
+    refusals = []
+    for kind in _KINDS:
+        answer = method.supports(ToySolids(kind))
+        _demand(answer is None or (isinstance(answer, str) and answer != ""), f"it answers {answer!r}, no reason")
+        if answer is None:
+            kinds.append(kind)
+        else:
+            refusals.append(f"{kind}: {answer}")
+    _demand(bool(kinds), f"it supports none of the toy datasets ({'; '.join(refusals)})")
+    return f"learns from datasets of kind {', '.join(kinds)}"
 
 
 class _Broken(Exception):
@@ -150,25 +190,28 @@ class _CountedTask:
 
 
 class _Examination:
-    """One method being checked. Each clause raises `_Broken` with what is wrong, or returns what was found."""
+    """One method being checked with one kind of shapes.
+
+    Each clause raises `_Broken` with what is wrong, or returns what was found.
+    """
 
     recipe: Recipe
-    dataset: Dataset
     fitted: Method
     fitting: _Counted
     loaded: Method
     indices: list[int]
     samples: list[Shape]
 
-    def __init__(self, method: type[Method], folder: Path, progress: Progress, recipe: Recipe | None) -> None:
-        self.method, self.folder, self.progress, self.given_recipe = method, folder, progress, recipe
+    def __init__(
+        self, method: type[Method], dataset: Dataset, folder: Path, progress: Progress, recipe: Recipe | None
+    ) -> None:
+        self.method, self.dataset, self.folder, self.progress = method, dataset, folder, progress
+        self.given_recipe = recipe
 
     def run(self) -> Iterator[Check]:
         """Every check that can be made."""
         essential: list[tuple[str, Callable[[], str]]] = [
-            ("is described", self.is_described),
             ("has a smoke preset", self.has_a_recipe),
-            ("says what it supports", self.says_what_it_supports),
             ("fits", self.fits),
             ("saves", self.saves),
             ("loads", self.loads),
@@ -191,33 +234,9 @@ class _Examination:
         for name, clause in further:
             yield _outcome(name, clause)
 
-    def is_described(self) -> str:
-        for attribute in ("name", "title", "output"):
-            _demand(hasattr(self.method, attribute), f"the class variable `{attribute}` is missing")
-        _demand(self.method.output in _KINDS, f"output is {self.method.output!r}, not one of {', '.join(_KINDS)}")
-        name = self.method.name
-        _demand(
-            name not in method_names() or get_method(name) is self.method,
-            f"{name!r} is the name of another method; set `name` in the class {self.method.__name__}",
-        )
-        missing = sorted(self.method.__abstractmethods__)
-        _demand(not missing, f"not implemented: {', '.join(missing)}")
-        return f"{self.method.title} makes {self.method.output}, version {self.method.version}"
-
     def has_a_recipe(self) -> str:
-        self.recipe = self.given_recipe or self.method.load_recipe("smoke")
+        self.recipe = self.given_recipe or self.method.load_recipe("smoke", (self.dataset.kind, self.dataset.category))
         return ", ".join(f"{key}={value}" for key, value in self.recipe.model_dump().items())[:200] or "no parameters"
-
-    def says_what_it_supports(self) -> str:
-        refusals = []
-        for kind in _KINDS:
-            self.dataset = ToySolids(kind)
-            answer = self.method.supports(self.dataset)
-            _demand(answer is None or (isinstance(answer, str) and answer != ""), f"it answers {answer!r}, no reason")
-            if answer is None:
-                return f"learns from datasets of kind {kind}"
-            refusals.append(f"{kind}: {answer}")
-        raise _Broken(f"it supports none of the toy datasets ({'; '.join(refusals)})")
 
     def fits(self) -> str:
         self.fitting = _Counted(self.progress)

@@ -1,4 +1,5 @@
 import json
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,10 @@ class Walk(Method):
     """An honest method: its only weight walks towards the size of the training shapes, step by resumable step."""
 
     name, title, output = "walk", "Walk", "points"
+
+    @classmethod
+    def supports(cls, dataset):
+        return None if dataset.kind == "mesh" else "it learns from meshes"
 
     def fit(self, dataset, recipe, context):
         sizes = [float(np.ptp(dataset.shape(name).vertices)) for name in dataset.ids("train")]
@@ -58,6 +63,63 @@ def test_an_honest_method_passes(tmp_path):
     assert [check.name for check in checks if not check.passed] == []
     assert len(checks) == 14
     assert len({check.name for check in checks}) == 14
+
+
+class Sizes(Recipe):
+    scale: float = 1.0
+
+
+class Travelled(Walk):
+    """Learns from meshes and from sequences of them, and keeps what the recipe says of each."""
+
+    recipe_type = Sizes
+
+    @classmethod
+    def supports(cls, dataset):
+        return "it learns from meshes" if dataset.kind == "points" else None
+
+    def fit(self, dataset, recipe, context):
+        shapes = [dataset.shape(name) for name in dataset.ids("train")]
+        if dataset.kind == "sequence" and recipe.scale != 2.0:
+            raise ValueError("this is the recipe of meshes")
+        super().fit(dataset if dataset.kind == "mesh" else FirstFrames(dataset, shapes), recipe, context)
+
+
+class FirstFrames:
+    def __init__(self, dataset, shapes):
+        self.ids, self.shapes = dataset.ids, dict(zip(dataset.ids("train"), shapes, strict=True))
+
+    def shape(self, name):
+        return self.shapes[name].frames[0]
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """A package with a preset for meshes and a table for sequences."""
+    (tmp_path / "package" / "recipes").mkdir(parents=True)
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "recipes" / "smoke.toml").write_text("scale = 1.0\n[for.sequence]\nscale = 2.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Travelled, "__module__", "package.walk")
+    yield
+    sys.modules.pop("package", None)
+
+
+@pytest.mark.usefixtures("packaged")
+def test_every_kind_a_method_supports_is_checked_with_its_own_recipe(tmp_path):
+    checks = check_method(Travelled, workspace=tmp_path / "workspace", progress=Progress())
+    assert [check for check in checks if not check.passed] == []
+    names = {check.name for check in checks}
+    assert {"fits (mesh)", "fits (sequence)", "says what it supports"} <= names
+    assert len(checks) == 2 + 2 * 12
+    assert "of kind mesh, sequence" in next(check.detail for check in checks if check.name == "says what it supports")
+
+
+@pytest.mark.usefixtures("packaged")
+def test_a_fault_with_one_kind_is_found(tmp_path):
+    checks = check_method(Travelled, workspace=tmp_path, progress=Progress(), recipe=Sizes())
+    (broken,) = (check for check in checks if not check.passed)
+    assert broken.name == "fits (sequence)"
 
 
 @pytest.mark.parametrize("name", ["train-copy", "held-out", "noise"])
