@@ -290,7 +290,7 @@ def fit_in_batches(
     missing = [group for group in groups if not paths[group].exists()]
     seed = derive_seed(context.seed, "fields")
     done = len(names) - sum(map(len, missing))
-    with context.progress.task("fitting fields", len(names), done=done) as task:
+    with fixed_threads(1), context.progress.task("fitting fields", len(names), done=done) as task:
         for group in missing:
             unit = FitUnit(dataset, group, recipe, recipe.steps, start, seed)
             save_fields(paths[group], _fit_prepared(unit, _prepare_in_processes(unit, context), context.device))

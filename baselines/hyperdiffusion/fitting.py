@@ -252,7 +252,7 @@ def fit_together(
     kept = None
     if len(labelled) * points.shape[1] * recipe.layout.features <= KEPT_FEATURES:
         kept = encode(points, recipe.octaves)
-    batches = _Batches(points.shape[1], labelled[0].frames, recipe)
+    batches = Batches(points.shape[1], labelled[0].frames, recipe)
     optimizer: Optimizer
     if recipe.optimizer == "muon":
         optimizer = MuonCosine(networks, recipe.learning_rate, steps)
@@ -268,7 +268,7 @@ def fit_together(
     return networks.vectors
 
 
-class _Batches:
+class Batches:
     """Which rows of the points make up each batch, the same for every field.
 
     Ours go through permutations of all rows. The original draws with replacement: rows of a mesh; of a sequence, 16

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hdbench_baselines.hyperdiffusion.fields import FieldLayout, encode, lattice_field, logits
+from hdbench_baselines.hyperdiffusion.fields import FieldLayout, encode, frozen_at, lattice_field, logits
 from safetensors.torch import load_file
 
 from hdbench.geometry.isosurface import lattice_axes
@@ -72,3 +72,16 @@ def test_initial_weights_stay_within_their_bounds():
     ):
         assert tensor.abs().max() <= 1 / np.sqrt(inputs)
         assert len(tensor.flatten()) == 1 or tensor.std() > 0.4 / np.sqrt(inputs)
+
+
+def test_a_field_frozen_in_time_is_the_field_at_that_time():
+    layout = FieldLayout((12, 10), 3, dimensions=4)
+    vector = random_vector(layout)
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(1)) - 0.5
+    for time in (0.0, -0.3, 7.0):
+        frozen, still = frozen_at(layout, vector.numpy(), time)
+        assert frozen == FieldLayout((12, 10), 3)
+        in_time = torch.cat([points, torch.full((500, 1), time)], 1)
+        torch.testing.assert_close(
+            logits(frozen, torch.from_numpy(still), points), naive(layout, vector, in_time), rtol=0, atol=1e-5
+        )
