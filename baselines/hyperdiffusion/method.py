@@ -18,15 +18,18 @@ from hdbench.errors import HdbenchError
 from hdbench.execution import run_units
 from hdbench.geometry.isosurface import isosurface
 from hdbench.method import Context, Method
-from hdbench.recipe import Recipe
+from hdbench.recipe import Changes, Recipe, merged
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Kind, Mesh
+from hdbench.shapes import Sequence as Clip
 from hdbench.store import write_atomic
 
 from ..training import fixed_threads, train
 from .collection import FieldCollection, fit_fields
-from .fields import lattice_field
+from .fields import FieldLayout, frozen_at, lattice_field
 from .fitting import Placement
+from .library import load_library, save_library
+from .originals import AS_IT_IS, FRAMES, read_denoiser, read_fields
 from .recipe import HyperDiffusionRecipe
 from .transformer import Transformer
 
@@ -48,6 +51,8 @@ class FitReport:
     """Reason by name of training shape."""
     placement: Placement
     """Where samples are put: the mean centre and median scale of the training shapes."""
+    frames: int
+    """Frames of a sample; 1 where samples are meshes."""
     checkpoint_rule: str
     loss_curve: list[tuple[int, float]]
 
@@ -58,7 +63,7 @@ class HyperDiffusion(Method):
     name: ClassVar[str] = "hyperdiffusion"
     title: ClassVar[str] = "HyperDiffusion"
     output: ClassVar[Kind] = "mesh"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     recipe_type: ClassVar[type[Recipe]] = HyperDiffusionRecipe
 
     recipe: HyperDiffusionRecipe
@@ -71,7 +76,11 @@ class HyperDiffusion(Method):
 
     @classmethod
     def supports(cls, dataset: Dataset) -> str | None:
-        """See `Method.supports`: fields need an inside, so shapes must be meshes."""
+        """See `Method.supports`: fields need an inside, so shapes must be meshes, or sequences of meshes."""
+        if dataset.kind == "sequence":
+            first = next(map(dataset.shape, dataset.ids("train")), None)
+            of_meshes = first is None or (isinstance(first, Clip) and isinstance(first.frames[0], Mesh))
+            return None if of_meshes else f"it learns from meshes, and {dataset.name!r} holds sequences of points"
         return None if dataset.kind == "mesh" else f"it learns from meshes, and {dataset.name!r} holds {dataset.kind}"
 
     @classmethod
@@ -80,6 +89,7 @@ class HyperDiffusion(Method):
         recipe = _own(recipe)
         fields, denoiser, training = recipe.fields, recipe.denoiser, recipe.training
         shapes, weights = len(dataset.ids("train")), fields.layout.count
+        frames = FRAMES if dataset.kind == "sequence" else 1
         fit_points = fields.batch_points * (shapes * fields.steps + fields.anchor_steps)
         tokens = len(fields.layout.sizes) + 1
         denoise = 2 * weights * denoiser.width + tokens * 12 * denoiser.depth * denoiser.width**2
@@ -87,15 +97,26 @@ class HyperDiffusion(Method):
             "fit": 3 * weights * fit_points,
             "train": 3 * denoise * training.total_steps(shapes) * training.batch_size,
             "sample": denoise * recipe.sampling.steps * count,
-            "mesh": weights * recipe.sampling.resolution**3 * count,
+            "mesh": weights * recipe.sampling.resolution**3 * count * frames,
         }
-        occupancy_seconds = shapes * 3e-6 * (fields.surface_points + fields.uniform_points + fields.held_out_points)
+        occupancy_seconds = (
+            shapes * frames * 3e-6 * (fields.surface_points + fields.uniform_points + fields.held_out_points)
+        )
         return 5 + (sum(multiplications.values()) / MULTIPLICATIONS_PER_SECOND + occupancy_seconds) / 2
 
     def fit(self, dataset: Dataset, recipe: Recipe, context: Context) -> None:
         """See `Method.fit`."""
-        self.recipe = _own(recipe)
-        fields = fit_fields(dataset, dataset.ids("train"), self.recipe.fields, context)
+        recipe = _own(recipe)
+        self._learn(fit_fields(dataset, dataset.ids("train"), recipe.fields, context), recipe, context)
+
+    def fit_from_fields(self, fields: Path, recipe: Recipe, context: Context) -> None:
+        """See `Method.fit_from_fields`: train the denoiser on the fields in a folder (see `library`)."""
+        recipe = _own(recipe)
+        self._learn(load_library(fields, recipe.fields.layout), recipe, context)
+
+    def _learn(self, fields: FieldCollection, recipe: HyperDiffusionRecipe, context: Context) -> None:
+        """Train a denoiser of the fields' weight vectors."""
+        self.recipe = recipe
         vectors = torch.from_numpy(fields.vectors)
         self._measure(vectors)
         self._build(context.device)
@@ -122,15 +143,58 @@ class HyperDiffusion(Method):
         self.denoiser.load_state_dict(trained.weights)
         self.report = _report(fields, context.seed, trained.rule, trained.curve)
 
-    def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Mesh]:
+    @classmethod
+    def import_original(
+        cls, path: Path, folder: Path, context: Context, *, category: str | None = None, changes: Changes
+    ) -> str:
+        """See `Method.import_original`: a Lightning checkpoint becomes a model, `.pth` fields a library."""
+        if path.is_dir():
+            fields, layout = read_fields(path)
+            save_library(folder, fields, layout, origin=f"overfitted fields in {path.name}")
+            return f"{len(fields)} fields of {layout.dimensions} dimensions"
+        original = read_denoiser(path)
+        kind = "sequence" if original.layout.dimensions == 4 else "mesh"
+        circumstances = (kind,) if category is None else (kind, category)
+        recipe = _own(cls.load_recipe("paper", circumstances, changes=merged(original.facts, changes)))
+        if recipe.fields.layout != original.layout or recipe.denoiser.width != original.width:
+            raise HdbenchError(f"{path} decides the sizes of fields and denoiser; leave them out of --set.")
+        original.refuse_other_diffusion(recipe.diffusion.build(), path)
+        model = cls()
+        model.recipe = recipe
+        model.mean, model.deviation = torch.zeros(original.layout.count), torch.ones(())
+        model.report = FitReport(
+            seed=0,
+            anchor=None,
+            fields={},
+            left_out={},
+            placement=AS_IT_IS,
+            frames=FRAMES if kind == "sequence" else 1,
+            checkpoint_rule=f"imported from {path.name}",
+            loss_curve=[],
+        )
+        with torch.device("meta"):
+            model._build("meta")
+        model.denoiser.load_state_dict(original.weights, assign=True)
+        model.save(folder)
+        parameters = sum(parameter.numel() for parameter in model.denoiser.parameters())
+        return f"a denoiser of {parameters:,} parameters for fields of {original.layout.dimensions} dimensions"
+
+    @property
+    def sample_kind(self) -> Kind:
+        """See `Method.sample_kind`: sequences where the fields know time."""
+        return "sequence" if self.recipe.fields.dimensions == 4 else "mesh"
+
+    def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Mesh | Clip]:
         """See `Method.sample`."""
         for first in range(0, len(indices), WINDOW):
-            window = indices[first : first + WINDOW]
-            vectors = self.sample_weights(window, seed, context)
-            units = [MeshUnit(vector, self.recipe, self.report.placement) for vector in vectors]
-            yield from run_units(
-                mesh_unit, units, workers=context.workers, progress=context.progress, description="meshing fields"
-            )
+            yield from self._shapes(self.sample_weights(indices[first : first + WINDOW], seed, context), context)
+
+    def _shapes(self, vectors: npt.NDArray[np.float32], context: Context) -> Iterator[Mesh | Clip]:
+        """The shapes of weight vectors (N, D) in the dataset's coordinates."""
+        units = [ShapeUnit(vector, self.recipe, self.report.placement, self.report.frames) for vector in vectors]
+        return run_units(
+            shape_unit, units, workers=context.workers, progress=context.progress, description="meshing fields"
+        )
 
     def sample_weights(self, indices: Sequence[int], seed: int, context: Context) -> npt.NDArray[np.float32]:
         """Weight vectors (N, D) of the samples `indices`: fields before meshing."""
@@ -226,20 +290,28 @@ class HyperDiffusion(Method):
 
 
 @dataclass(frozen=True, eq=False)
-class MeshUnit:
-    """One unit of work: the surface of this field."""
+class ShapeUnit:
+    """One unit of work: the surface of this field, or of its frames."""
 
     vector: Float32
     recipe: HyperDiffusionRecipe
     placement: Placement
+    frames: int
 
 
-def mesh_unit(unit: MeshUnit) -> Mesh:
-    """The surface of one field in the dataset's coordinates."""
+def shape_unit(unit: ShapeUnit) -> Mesh | Clip:
+    """The shape of one field in the dataset's coordinates."""
+    fields = unit.recipe.fields
+    if fields.dimensions == 3:
+        return _surface(unit, fields.layout, unit.vector)
+    frozen = (frozen_at(fields.layout, unit.vector, float(time)) for time in fields.times(unit.frames))
+    return Clip(tuple(_surface(unit, layout, vector) for layout, vector in frozen))
+
+
+def _surface(unit: ShapeUnit, layout: FieldLayout, vector: Float32) -> Mesh:
     sampling = unit.recipe.sampling
     with torch.inference_mode(), fixed_threads(1):
-        field = lattice_field(unit.recipe.fields.layout, unit.vector)
-        mesh = isosurface(field, resolution=sampling.resolution, level=sampling.level)
+        mesh = isosurface(lattice_field(layout, vector), resolution=sampling.resolution, level=sampling.level)
     return Mesh(unit.placement.to_dataset(mesh.vertices), mesh.faces)
 
 
@@ -249,6 +321,11 @@ def _own(recipe: Recipe) -> HyperDiffusionRecipe:
     return recipe
 
 
+def _known(iou: Any) -> float | None:
+    """None for what was never measured: imported fields come without their shapes."""
+    return float(iou) if np.isfinite(iou) else None
+
+
 def _report(fields: FieldCollection, seed: int, rule: str, curve: list[tuple[int, float]]) -> FitReport:
     used = [iou for name, iou in fields.ious.items() if name not in fields.left_out]
     centers = np.array([placement.center for placement in fields.placements])
@@ -256,9 +333,10 @@ def _report(fields: FieldCollection, seed: int, rule: str, curve: list[tuple[int
     return FitReport(
         seed=seed,
         anchor=fields.anchor,
-        fields={"count": len(used), "iou_median": float(np.median(used)), "iou_lowest": min(used)},
+        fields={"count": len(used), "iou_median": _known(np.median(used)), "iou_lowest": _known(np.min(used))},
         left_out=fields.left_out,
         placement=Placement((x, y, z), float(np.median([placement.scale for placement in fields.placements]))),
+        frames=fields.frames,
         checkpoint_rule=rule,
         loss_curve=curve,
     )

@@ -1,8 +1,8 @@
 """The hyperparameters of HyperDiffusion."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hdbench.recipe import Recipe
 
@@ -25,6 +25,12 @@ class DenoiserRecipe(BaseModel):
     """Range of the time embedding's frequencies, as powers of two."""
     standardize: bool = False
     """Centre the weight vectors and divide them by one deviation, that of all their numbers together."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"a width of {self.width} cannot be shared by {self.heads} heads; set denoiser.heads")
+        return self
 
 
 class SamplingRecipe(BaseModel):

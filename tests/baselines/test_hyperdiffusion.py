@@ -4,16 +4,19 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from hdbench_baselines.hyperdiffusion.method import HyperDiffusion
 from hdbench_baselines.hyperdiffusion.recipe import HyperDiffusionRecipe
+from hdbench_baselines.hyperdiffusion.transformer import Transformer
 
 from hdbench.datasets.base import Dataset, LearningView
 from hdbench.errors import HdbenchError
 from hdbench.method import Context, get_method
 from hdbench.progress import Progress
-from hdbench.recipe import load_recipe
-from hdbench.shapes import Mesh, defect
+from hdbench.recipe import load_recipe, parse_changes
+from hdbench.shapes import Mesh, PointCloud, defect
+from hdbench.shapes import Sequence as Clip
 
 PACKAGE = "hdbench_baselines.hyperdiffusion"
 
@@ -80,6 +83,32 @@ def test_default_models_stay_small():
     model.recipe = recipe
     model._build("cpu")
     assert sum(p.numel() for p in model.denoiser.parameters()) + recipe.fields.layout.count < 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "width", "parameters"),
+    [
+        (("mesh", "airplane"), 2880, 1_407_225_600),
+        (("mesh", "chair"), 2880, 1_407_225_600),
+        (("mesh", "car"), 1920, 672_729_600),
+        (("sequence", "animal"), 1440, 408_332_160),
+    ],
+)
+def test_paper_has_the_papers_sizes(circumstances, width, parameters):
+    """Counts of FACTS (a.4)."""
+    recipe = HyperDiffusion.load_recipe("paper", circumstances)
+    assert (recipe.denoiser.width, recipe.denoiser.depth, recipe.denoiser.heads) == (width, 12, 16)
+    with torch.device("meta"):
+        denoiser = Transformer(recipe.fields.layout.sizes, width=width, depth=12, heads=16)
+    assert sum(parameter.numel() for parameter in denoiser.parameters()) == parameters
+
+
+def test_paper_of_sequences_is_the_papers():
+    recipe = HyperDiffusion.load_recipe("paper", ("sequence", "animal"))
+    assert recipe.fields.layout.sizes == (4608, 128, 16384, 128, 16384, 128, 128, 1)
+    assert (recipe.training.learning_rate, recipe.training.decay) == (5e-5, "none")
+    assert (recipe.sampling.resolution, recipe.sampling.level) == (128, 0.0)
+    np.testing.assert_array_equal(recipe.fields.times(16), np.arange(16))
 
 
 def test_paper_is_the_papers():
@@ -186,6 +215,87 @@ def test_point_clouds_are_refused():
     clouds.kind = "points"
     assert "meshes" in (HyperDiffusion.supports(clouds) or "")
     assert HyperDiffusion.supports(Boxes()) is None
+
+
+def test_sequences_of_points_are_refused():
+    class Clouds(GrowingBoxes):
+        def shape(self, name):
+            return Clip(tuple(PointCloud(frame.vertices) for frame in super().shape(name).frames))
+
+    assert "sequences of points" in (HyperDiffusion.supports(Clouds()) or "")
+    assert HyperDiffusion.supports(GrowingBoxes()) is None
+
+
+class GrowingBoxes(Boxes):
+    """The boxes, growing to twice their width in four frames."""
+
+    kind = "sequence"
+
+    def shape(self, name):
+        box = super().shape(name)
+        return Clip(tuple(Mesh(box.vertices * np.float32([1, 1, 1 + t / 3]), box.faces) for t in range(4)))
+
+    def occupancy(self, name, points, *, frame=0):
+        return super().occupancy(name, points / np.float32([1, 1, 1 + frame / 3]))
+
+
+def test_sequences_are_learnt_and_drawn_as_sequences(tmp_path):
+    recipe = HyperDiffusion.load_recipe("smoke", ("sequence", "box"))
+    recipe = recipe.model_copy(update={"fields": recipe.fields.model_copy(update={"steps": 300, "anchor_steps": 300})})
+    model = HyperDiffusion()
+    model.fit(LearningView(GrowingBoxes()), recipe, context(tmp_path / "workspace"))
+    model.save(tmp_path / "model")
+    loaded = HyperDiffusion.load(tmp_path / "model", context(tmp_path / "workspace"))
+    assert loaded.sample_kind == "sequence"
+    clips = list(loaded.sample(range(4), 1, context(tmp_path / "workspace")))
+    assert all(isinstance(clip, Clip) and len(clip.frames) == 4 for clip in clips)
+    widths = np.array([[np.ptp(frame.vertices[:, 2]) for frame in clip.frames] for clip in clips])
+    assert np.median(widths[:, -1] / widths[:, 0]) > 1.3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "fields.initialization=independent",
+        "fields.octaves=0",
+        "denoiser.positions=false",
+        "denoiser.standardize=false",
+        "sampling.steps=10",
+        "sampling.sampler=ddpm",
+    ],
+)
+@pytest.mark.parametrize("preset", ["smoke", "default", "paper"])
+def test_ablations_are_one_switch_each(preset, change):
+    plain = HyperDiffusion.load_recipe(preset)
+    changed = HyperDiffusion.load_recipe(preset, changes=parse_changes([change]))
+    table, field = change.partition("=")[0].split(".")
+    differing = {name for name in plain.model_dump() if getattr(plain, name) != getattr(changed, name)}
+    assert differing <= {table}
+    assert str(getattr(getattr(changed, table), field)).lower() == change.partition("=")[2]
+
+
+def test_fields_without_encoding_and_tokens_without_positions_can_be_learnt(tmp_path):
+    changes = ["fields.octaves=0", "denoiser.positions=false", "denoiser.standardize=false", "training.steps=5"]
+    recipe = HyperDiffusion.load_recipe("smoke", changes=parse_changes([*changes, "fields.initialization=independent"]))
+    model = HyperDiffusion()
+    model.fit(Boxes(), recipe, context(tmp_path / "workspace"))
+    assert model.report.anchor is None
+    assert model.recipe.fields.layout.sizes[0] == 3 * 24
+    assert not model.denoiser.decoder.pos_emb.any()
+    assert (model.mean == 0).all()
+    assert len(list(model.sample([0], 1, context(tmp_path / "workspace")))) == 1
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize("steps", [1, 10, 100])
+def test_any_number_of_steps_samples(fitted, sampler, steps):
+    model, folder = fitted
+    sampling = model.recipe.sampling.model_copy(update={"sampler": sampler, "steps": steps})
+    other = HyperDiffusion.load(folder / "model", context(folder / "workspace"))
+    other.recipe = model.recipe.model_copy(update={"sampling": sampling})
+    vectors = other.sample_weights([0, 3], 1, context(folder / "workspace"))
+    assert vectors.shape == (2, model.recipe.fields.layout.count)
+    assert np.isfinite(vectors).all()
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "field", "weights"])
