@@ -1,0 +1,1 @@
+"""A method for hdbench that lives outside its repository."""
