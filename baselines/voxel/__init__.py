@@ -1,0 +1,1 @@
+"""Voxel diffusion: occupancy grids from a 3D U-Net."""

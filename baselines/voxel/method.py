@@ -1,0 +1,247 @@
+"""Voxel diffusion: a 3D U-Net that denoises occupancy grids, in 3D and 4D."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from hdbench.datasets.base import Dataset
+from hdbench.errors import HdbenchError
+from hdbench.method import Context, Method
+from hdbench.recipe import Recipe
+from hdbench.seeds import derive_seed, generator
+from hdbench.shapes import Float32, Kind, Shape
+from hdbench.store import write_atomic
+
+from ..diffusion import Denoiser
+from ..hyperdiffusion.fitting import Placement
+from ..training import fixed_threads, train
+from .network import UNet
+from .recipe import NetworkRecipe, VoxelRecipe
+from .voxels import placement_from, shape_of, voxelize_all
+
+WINDOW = 128
+"""Samples denoised before any is meshed."""
+MULTIPLICATIONS_PER_SECOND = 3.5e10
+"""Of one core, in the U-Net: for the estimate of time only, as are the next two."""
+FRAMES = 16
+OCCUPANCY_SECONDS = 3.5e-6
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a model remembers of how it was made."""
+
+    seed: int
+    shapes: int
+    """Training shapes learnt from."""
+    frames: int | None
+    """Frames of each sequence; None for meshes."""
+    left_out: dict[str, str]
+    """Reason by name of training shape."""
+    placement: Placement
+    """Where samples are put: the mean centre and median scale of the training shapes."""
+    checkpoint_rule: str
+    loss_curve: list[tuple[int, float]]
+
+
+class VoxelDiffusion(Method):
+    """Turns each shape into a grid of voxels and learns to denoise grids."""
+
+    name: ClassVar[str] = "voxel"
+    title: ClassVar[str] = "Voxel diffusion"
+    output: ClassVar[Kind] = "mesh"
+    version: ClassVar[int] = 1
+    recipe_type: ClassVar[type[Recipe]] = VoxelRecipe
+
+    recipe: VoxelRecipe
+    report: FitReport
+    network: UNet
+
+    @classmethod
+    def supports(cls, dataset: Dataset) -> str | None:
+        """See `Method.supports`: voxels need an inside, so shapes must be meshes or sequences of meshes."""
+        return "it learns from meshes, and these are clouds of points" if dataset.kind == "points" else None
+
+    @property
+    def sample_kind(self) -> Kind:
+        """See `Method.sample_kind`: a sequence of meshes where it learnt from sequences."""
+        return "mesh" if self.report.frames is None else "sequence"
+
+    @classmethod
+    def estimate_seconds(cls, dataset: Dataset, recipe: Recipe, count: int) -> float:
+        """See `Method.estimate_seconds`: from the multiplications of the network and the places asked for occupancy."""
+        recipe = _own(recipe)
+        grid, shapes = recipe.grid, len(dataset.ids("train"))
+        frames = FRAMES if dataset.kind == "sequence" else 1
+        items = frames if recipe.network.frames == "items" else 1
+        forward = multiplications(recipe.network, grid.resolution, frames // items)
+        trained = 3 * recipe.training.total_steps(shapes * items) * recipe.training.batch_size
+        drawn = recipe.sampling.steps * items * count
+        places = grid.resolution**3 * (0.2 + 0.1 * grid.subdivisions**3)
+        voxelizing = shapes * frames * (places * OCCUPANCY_SECONDS if grid.content == "share" else 0.1)
+        meshing = 0.01 * frames * count
+        return 5 + (forward * (trained + drawn) / MULTIPLICATIONS_PER_SECOND + voxelizing) / 2 + meshing
+
+    def fit(self, dataset: Dataset, recipe: Recipe, context: Context) -> None:
+        """See `Method.fit`."""
+        self.recipe = _own(recipe)
+        collection = voxelize_all(dataset, dataset.ids("train"), self.recipe.grid, context)
+        frames = collection.values.shape[1] if dataset.kind == "sequence" else None
+        self._build(frames, context.device)
+        self.network.initialize(derive_seed(context.seed, "network"))
+        grids = torch.from_numpy(collection.values)  # (N, T, R, R, R)
+        labels: Tensor | None = None
+        if self._frames_are_items(frames):
+            labels = torch.arange(grids.shape[1]).repeat(len(grids))
+            grids = grids.flatten(0, 1)[:, None]  # (N T, 1, R, R, R)
+        diffusion = self.recipe.diffusion.build()
+
+        def loss(rows: Tensor, noise_generator: torch.Generator) -> Tensor:
+            x0 = grids[rows].to(context.device)
+            steps = torch.randint(len(diffusion), (len(x0),), generator=noise_generator).to(context.device)
+            noise = torch.randn(x0.shape, generator=noise_generator).to(context.device)
+            told = None if labels is None else labels[rows].to(context.device)
+            return diffusion.losses(self._denoiser(told), x0, steps, noise).mean()
+
+        trained = train(
+            self.network,
+            loss,
+            self.recipe.training,
+            items=len(grids),
+            seed=derive_seed(context.seed, "training"),
+            workspace=context.workspace,
+            progress=context.progress,
+            description="training voxel diffusion",
+        )
+        self.network.load_state_dict(trained.weights)
+        self.report = FitReport(
+            seed=context.seed,
+            shapes=len(collection.values),
+            frames=frames,
+            left_out=collection.left_out,
+            placement=collection.placement,
+            checkpoint_rule=trained.rule,
+            loss_curve=trained.curve,
+        )
+
+    def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Shape]:
+        """See `Method.sample`."""
+        sampling = self.recipe.sampling
+        for first in range(0, len(indices), WINDOW):
+            for values in self.sample_grids(indices[first : first + WINDOW], seed, context):
+                yield shape_of(
+                    values,
+                    self.report.placement,
+                    level=sampling.level,
+                    binary=sampling.binary,
+                    sequence=self.report.frames is not None,
+                )
+
+    def sample_grids(self, indices: Sequence[int], seed: int, context: Context) -> list[Float32]:
+        """Grids (T, R, R, R) of each of the samples `indices`, before meshing; T is 1 for meshes."""
+        size = self.recipe.sampling.block
+        blocks = sorted({index // size for index in indices})
+        drawn = {}
+        with context.progress.task("denoising voxels", self.recipe.sampling.steps * len(blocks)) as task:
+            for block in blocks:
+                for values in self._denoise(block, seed, context.device):
+                    drawn[block] = values
+                    task.advance()
+        return [drawn[index // size][index % size].numpy() for index in indices]
+
+    def _denoise(self, block: int, seed: int, device: str) -> Iterator[Tensor]:
+        """Grids (block size, T, R, R, R) of one block of samples after each step of the sampler."""
+        sampling, size = self.recipe.sampling, self.recipe.grid.resolution
+        frames = self.report.frames or 1
+        apart = self._frames_are_items(self.report.frames)
+        items = frames if apart else 1
+        numbers = range(block * sampling.block, (block + 1) * sampling.block)
+        streams = [generator(seed, "voxel", number) for number in numbers]
+        labels = torch.arange(items, device=device).repeat(sampling.block) if apart else None
+
+        def noise() -> Tensor:
+            """Of each sample its own, and for frames that are items the same: only so do they show one shape."""
+            rows = [stream.standard_normal((frames // items, size, size, size), np.float32) for stream in streams]
+            return torch.from_numpy(np.stack(rows)).repeat_interleave(items, 0).to(device)
+
+        diffusion = self.recipe.diffusion.build().respaced(sampling.steps)
+        trajectory = diffusion.trajectory(
+            self._denoiser(labels), noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta, clip=sampling.clip
+        )
+        while True:
+            with torch.inference_mode(), fixed_threads(self.recipe.training.threads):
+                x = next(trajectory, None)
+            if x is None:
+                return
+            yield x.reshape(sampling.block, frames, size, size, size).cpu()
+
+    def _denoiser(self, labels: Tensor | None) -> Denoiser:
+        return lambda x, steps: self.network(x, steps, labels)
+
+    def _frames_are_items(self, frames: int | None) -> bool:
+        return frames is not None and self.recipe.network.frames == "items"
+
+    def _build(self, frames: int | None, device: str) -> None:
+        """A network of the recipe's size, its parameters yet to come."""
+        self.network = unet(self.recipe.network, frames).to(device)
+        self.network.eval()
+
+    def save(self, folder: Path) -> None:
+        """See `Method.save`: `model.safetensors` and `model.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors")
+        description = {"method": self.name, "version": self.version, "recipe": self.recipe.model_dump(mode="json")}
+        description["report"] = asdict(self.report)
+        write_atomic(folder / "model.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, context: Context) -> Self:
+        """See `Method.load`."""
+        try:
+            description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            report = dict(description["report"])
+            report["placement"] = placement_from(report["placement"])
+            report["loss_curve"] = [(int(step), float(value)) for step, value in report["loss_curve"]]
+            model = cls()
+            model.recipe = VoxelRecipe.model_validate(description["recipe"])
+            model.report = FitReport(**report)
+            model._build(model.report.frames, context.device)
+            model.network.load_state_dict(load_file(folder / "model.safetensors"))
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise HdbenchError(f"{folder} holds no voxel diffusion model that can be read ({reason}).") from error
+        return model
+
+    def loss_curve(self) -> list[tuple[int, float]]:
+        """See `Method.loss_curve`."""
+        return self.report.loss_curve
+
+
+def unet(size: NetworkRecipe, frames: int | None) -> UNet:
+    """The network for meshes (`frames` None) or for sequences of that many frames."""
+    if frames is None:
+        return UNet(size)
+    return UNet(size, labels=frames) if size.frames == "items" else UNet(size, channels=frames)
+
+
+def multiplications(size: NetworkRecipe, resolution: int, channels: int) -> int:
+    """Multiplications of a forward pass over one grid of so many channels."""
+    with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        UNet(size, channels=channels)(torch.empty(1, channels, *[resolution] * 3), torch.zeros(1, dtype=torch.int64))
+    return counter.get_total_flops() // 2
+
+
+def _own(recipe: Recipe) -> VoxelRecipe:
+    if not isinstance(recipe, VoxelRecipe):
+        raise TypeError(f"voxel diffusion needs a VoxelRecipe, not a {type(recipe).__name__}")
+    return recipe

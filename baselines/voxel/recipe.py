@@ -1,0 +1,109 @@
+"""The hyperparameters of voxel diffusion."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hdbench.recipe import Recipe
+
+from ..diffusion import DiffusionRecipe
+from ..training import TrainingRecipe
+
+
+class GridRecipe(BaseModel):
+    """The voxel part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: int = Field(default=24, ge=2)
+    """Voxels per axis. The cube reaches from -0.95 to 0.95 between the centres of the outermost."""
+    placement: Literal["box", "vertices"] = "vertices"
+    """What is moved to the origin before scaling: the centre of the bounding box, or the mean of the vertices."""
+    content: Literal["surface", "share"] = "surface"
+    """What a voxel holds: whether surface passes through it or encloses it (the original), or its share of inside."""
+    subdivisions: int = Field(default=3, ge=1)
+    """Places per axis of a voxel at which `share` asks for inside or outside."""
+    exponent: float = Field(default=0.5, gt=0)
+    """Applied to `share`; below 1 it raises what is thinner than a voxel."""
+    unit: int = Field(default=8, ge=1)
+    """Shapes per unit of work: the grain at which voxelising resumes."""
+
+
+class NetworkRecipe(BaseModel):
+    """The U-Net part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(default=32, ge=2)
+    """Channels at full resolution."""
+    multipliers: tuple[int, ...] = Field(default=(1, 2, 4), min_length=1)
+    """Channels at each resolution, as multiples of `width`."""
+    blocks: int = Field(default=2, ge=1)
+    """Residual blocks at each resolution on the way down; one more on the way up."""
+    attention: tuple[int, ...] = (2, 4, 8)
+    """Factors of downsampling at which blocks are followed by attention."""
+    heads: int | None = Field(default=None, ge=1)
+    """Attention heads; without a number as many as `head_channels` makes of the channels."""
+    head_channels: int = Field(default=32, ge=1)
+    groups: int = Field(default=32, ge=1)
+    """Groups of the group norms."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    scale_and_shift: bool = False
+    """Tell residual blocks the time step by a scale and a shift of a norm, not by a shift alone."""
+    residual_resampling: bool = False
+    """Halve and double within residual blocks, not by convolutions."""
+    halve_all_axes: bool = False
+    """Halve and double all three axes; the original leaves the first at full resolution."""
+    patch: int = Field(default=1, ge=1)
+    """Edge of the blocks of voxels that are folded into channels before the first convolution."""
+    frames: Literal["channels", "items"] = "channels"
+    """Of sequences: all frames as channels of one grid, or each frame a grid of its own whose number is told."""
+
+    def heads_at(self, channels: int) -> int:
+        """Attention heads where there are `channels` channels."""
+        return self.heads if self.heads is not None else max(1, channels // self.head_channels)
+
+
+class SamplingRecipe(BaseModel):
+    """The sampling and meshing part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    steps: int = Field(default=500, ge=1)
+    """Steps taken of the diffusion's, evenly spread."""
+    eta: float = Field(default=0.0, ge=0, le=1)
+    clip: float | None = Field(default=None, gt=0)
+    """Largest magnitude of predicted voxels."""
+    block: int = Field(default=16, ge=1)
+    """Samples denoised together: always the same neighbours, so that no bit depends on which were asked for."""
+    binary: bool = True
+    """Mesh inside against outside, blocks of voxels with bevelled edges; or else the values themselves."""
+    level: float = 0.0
+    """What inside is above, of values from -1 to 1."""
+
+
+class VoxelRecipe(Recipe):
+    """Grids, network, diffusion, training, sampling. The defaults of all parts are the original's."""
+
+    grid: GridRecipe = GridRecipe()
+    network: NetworkRecipe = NetworkRecipe()
+    diffusion: DiffusionRecipe = DiffusionRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    sampling: SamplingRecipe = SamplingRecipe()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        network, resolution = self.network, self.grid.resolution
+        coarsest = network.patch * 2 ** (len(network.multipliers) - 1)
+        if resolution % coarsest:
+            raise ValueError(
+                f"grid.resolution {resolution} is no multiple of {coarsest}, which network.patch and multipliers need"
+            )
+        if any(network.width * multiplier % network.groups for multiplier in (1, *network.multipliers)):
+            raise ValueError(f"network.groups {network.groups} does not divide all channel counts")
+        for multiplier in network.multipliers:
+            heads = network.heads_at(network.width * multiplier)
+            if network.width * multiplier % heads:
+                raise ValueError(f"network.heads {heads} does not divide {network.width * multiplier} channels")
+        return self

@@ -1,0 +1,165 @@
+import filecmp
+import json
+
+import numpy as np
+import pytest
+import trimesh
+from hdbench_baselines.voxel.method import VoxelDiffusion, multiplications, unet
+from hdbench_baselines.voxel.recipe import NetworkRecipe
+
+from hdbench.conformance import ToySolids, check_method
+from hdbench.datasets.base import LearningView
+from hdbench.errors import HdbenchError
+from hdbench.method import Context
+from hdbench.progress import Progress
+from hdbench.shapes import Mesh, Sequence, defect
+
+PRESETS = ["smoke", "default", "paper"]
+
+
+def preset(name, *circumstances, **network):
+    recipe = VoxelDiffusion.load_recipe(name, circumstances)
+    return recipe.model_copy(update={"network": recipe.network.model_copy(update=network)})
+
+
+def context(folder, workers=1):
+    folder.mkdir(exist_ok=True, parents=True)
+    return Context("cpu", Progress(), folder, workers, seed=0)
+
+
+def fit(folder, kind, **network):
+    model = VoxelDiffusion()
+    model.fit(LearningView(ToySolids(kind)), preset("smoke", kind, **network), context(folder / "workspace"))
+    model.save(folder / "model")
+    return model
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("voxel")
+    return fit(folder, "mesh"), folder
+
+
+def same(a, b):
+    return np.array_equal(a.vertices, b.vertices) and np.array_equal(a.faces, b.faces)
+
+
+def test_keeps_the_contract(tmp_path):
+    checks = check_method(VoxelDiffusion, workspace=tmp_path, progress=Progress())
+    assert [check for check in checks if not check.passed] == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("kind", ["mesh", "sequence"])
+def test_presets_are_valid(name, kind):
+    assert VoxelDiffusion.estimate_seconds(ToySolids(kind), preset(name, kind, "car"), 64) > 0
+
+
+@pytest.mark.parametrize("kind", ["mesh", "sequence"])
+def test_default_models_stay_small(kind):
+    model = unet(preset("default", kind).network, None if kind == "mesh" else 16)
+    assert sum(p.numel() for p in model.parameters()) < 5_000_000
+
+
+def test_paper_is_the_originals():
+    recipe = preset("paper")
+    assert recipe.network == NetworkRecipe()
+    assert recipe.grid.resolution == 24
+    assert recipe.grid.content == "surface"
+    assert recipe.training.total_steps(2749) == 516_000
+    np.testing.assert_allclose(recipe.diffusion.build().alphas_cumprod[-1], 0.006353, rtol=1e-4)
+    assert recipe.training.ema is None
+    assert sum(p.numel() for p in unet(recipe.network, None).parameters()) == 10_420_289
+
+
+def test_multiplications_are_those_of_the_convolutions():
+    size = NetworkRecipe(width=4, groups=2, multipliers=(1,), blocks=1, attention=())
+    total = multiplications(size, 4, 1)
+    convolutions = 27 * 64 * (4 + 2 * 16 + 4 * 16 + 2 * (32 + 16) + 4)  # ends, down, middle, up
+    others = 64 * (2 * 8 * 4) + 64 * (16 * 3 + 16) + 2 * 64 * 64 * 4 + (4 * 16 + 16 * 16) + 5 * 16 * 4
+    assert total == convolutions + others
+
+
+def test_samples_are_meshes_where_the_data_are(fitted):
+    model, folder = fitted
+    samples = list(model.sample(range(6), 1, context(folder)))
+    assert model.sample_kind == "mesh"
+    assert all(isinstance(sample, Mesh) and defect(sample) is None for sample in samples)
+    centers = np.array([(s.vertices.min(0) + s.vertices.max(0)) / 2 for s in samples])
+    sizes = np.array([np.ptp(s.vertices, axis=0).max() for s in samples])
+    assert np.abs(np.median(centers, axis=0)).max() < 0.2
+    assert 0.5 < np.median(sizes) < 1.3  # solids of 0.4 to 1
+    assert trimesh.Trimesh(samples[0].vertices, samples[0].faces).is_watertight
+
+
+def test_a_sample_hangs_on_its_index_alone(fitted):
+    model, folder = fitted
+    all_at_once = list(model.sample(range(10), 1, context(folder)))
+    for index in (9, 2, 0):
+        (alone,) = model.sample([index], 1, context(folder))
+        assert same(alone, all_at_once[index])
+    assert not same(next(model.sample([0], 2, context(folder))), all_at_once[0])
+
+
+def test_saved_model_is_the_model(fitted, tmp_path):
+    model, folder = fitted
+    loaded = VoxelDiffusion.load(folder / "model", context(tmp_path))
+    assert loaded.report == model.report
+    assert loaded.recipe == model.recipe
+    loaded.save(tmp_path / "again")
+    for name in ("model.json", "model.safetensors"):
+        assert filecmp.cmp(folder / "model" / name, tmp_path / "again" / name, shallow=False)
+    assert loaded.loss_curve()[-1][0] == 60
+
+
+def test_model_remembers_how_it_was_made(fitted):
+    _, folder = fitted
+    report = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))["report"]
+    assert report["shapes"] == 5
+    assert report["frames"] is None
+    assert report["left_out"] == {}
+    assert "moving average" in report["checkpoint_rule"]
+
+
+@pytest.mark.parametrize("frames", ["channels", "items"])
+def test_sequences_are_learnt_in_both_readings(tmp_path, frames):
+    model = fit(tmp_path, "sequence", frames=frames)
+    loaded = VoxelDiffusion.load(tmp_path / "model", context(tmp_path))
+    (sample,) = loaded.sample([1], 3, context(tmp_path))
+    (again,) = model.sample([1], 3, context(tmp_path))
+    assert loaded.sample_kind == "sequence"
+    assert isinstance(sample, Sequence)
+    assert len(sample.frames) == 3
+    assert all(map(same, sample.frames, again.frames))
+    assert defect(sample) is None
+    if frames == "items":
+        assert loaded.network.label_emb.weight.shape[0] == 3
+
+
+def test_frames_that_are_items_start_from_one_noise(tmp_path):
+    model = fit(tmp_path, "sequence", frames="items")
+    model.network.label_emb.weight.data[1:] = model.network.label_emb.weight.data[:1]
+    (sample,) = model.sample([0], 0, context(tmp_path))
+    assert all(same(frame, sample.frames[0]) for frame in sample.frames[1:])
+
+
+def test_point_clouds_are_refused():
+    assert "meshes" in (VoxelDiffusion.supports(ToySolids("points")) or "")
+    assert VoxelDiffusion.supports(ToySolids("mesh")) is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "field", "weights"])
+def test_damaged_models_are_refused_with_one_line(fitted, tmp_path, damage):
+    model, _ = fitted
+    if damage != "missing":
+        model.save(tmp_path)
+    if damage == "text":
+        (tmp_path / "model.json").write_text("{", encoding="utf-8")
+    if damage == "field":
+        (tmp_path / "model.json").write_text('{"recipe": {}}', encoding="utf-8")
+    if damage == "weights":
+        (tmp_path / "model.safetensors").write_bytes(b"0" * 64)
+    with pytest.raises(HdbenchError) as caught:
+        VoxelDiffusion.load(tmp_path, context(tmp_path / "workspace"))
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)

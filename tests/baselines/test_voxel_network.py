@@ -1,0 +1,143 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hdbench_baselines.voxel.network import UNet, fold, sinusoids, unfold
+from hdbench_baselines.voxel.recipe import NetworkRecipe, VoxelRecipe
+from pydantic import ValidationError
+
+GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden data are not beside this checkout")
+TINY_3D = NetworkRecipe(multipliers=(1, 2), blocks=1, attention=(2,), heads=2)
+TINY_4D = NetworkRecipe(
+    multipliers=(1, 2, 2),
+    blocks=1,
+    attention=(2, 4),
+    head_channels=16,
+    scale_and_shift=True,
+    residual_resampling=True,
+)
+
+
+def weights_by_recipe(seed, key, shape, low, high):
+    """Golden weights that are not stored: golden/README.md, 'Weights: stored or by recipe'."""
+    count = int(np.prod(shape))
+    start = int.from_bytes(hashlib.sha256(f"{seed}|{key}".encode()).digest()[:8], "little")
+    with np.errstate(over="ignore"):
+        z = np.uint64(start) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    share = (z >> np.uint64(40)).astype(np.float64) / 2**24
+    values = (low + (high - low) * share).astype(np.float16).astype(np.float32)
+    return torch.from_numpy(values.reshape(shape))
+
+
+def trace(model, grids):
+    """What each stage leaves of `grids`, as (channels, x, y, z)."""
+    shapes = []
+    stages = [*model.input_blocks, model.middle_block, *model.output_blocks]
+    hooks = [stage.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape[1:]))) for stage in stages]
+    model(grids, torch.zeros(len(grids), dtype=torch.int64, device=grids.device))
+    for hook in hooks:
+        hook.remove()
+    return shapes
+
+
+@needs_golden
+@pytest.mark.parametrize(("name", "size", "channels"), [("vox3d_tiny", TINY_3D, 1), ("vox4d_tiny", TINY_4D, 16)])
+def test_network_is_the_originals(name, size, channels):
+    entries = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["files"]
+    args = next(entry for entry in entries if entry["file"] == f"voxel/{name}_io.npz")["args"]
+    model = UNet(size, channels=channels)
+    own = model.state_dict()
+    assert list(own) == list(args["recipe_ranges"])
+    for key, interval in args["recipe_ranges"].items():
+        own[key] = weights_by_recipe(args["recipe_seed"], key, tuple(own[key].shape), *interval)
+    model.load_state_dict(own)
+    with np.load(GOLDEN / "voxel" / f"{name}_io.npz", allow_pickle=False) as io:
+        x, steps, out = (torch.from_numpy(io[key]) for key in ("x", "t", "out"))
+    with torch.inference_mode():
+        torch.testing.assert_close(model.eval()(x, steps), out, rtol=0, atol=2e-4)
+
+
+def test_the_papers_network_has_its_parameters():
+    with torch.device("meta"):
+        model, frames_as_channels = UNet(NetworkRecipe()), UNet(NetworkRecipe(), channels=16)
+    assert sum(p.numel() for p in model.parameters()) == 10_420_289
+    assert len(model.state_dict()) == 276
+    assert sum(p.numel() for p in frames_as_channels.parameters()) == 10_446_224
+
+
+def test_the_papers_network_never_halves_the_first_axis():
+    with torch.device("meta"):
+        shapes = trace(UNet(NetworkRecipe()), torch.empty(1, 1, 24, 24, 24))
+    down = [(32, 24, 24, 24)] * 3 + [(32, 24, 12, 12)] + [(64, 24, 12, 12)] * 2 + [(64, 24, 6, 6)]
+    down += [(128, 24, 6, 6)] * 2
+    up = [(128, 24, 6, 6)] * 2 + [(128, 24, 12, 12)] + [(64, 24, 12, 12)] * 2 + [(64, 24, 24, 24)]
+    up += [(32, 24, 24, 24)] * 3
+    assert shapes == [*down, (128, 24, 6, 6), *up]
+
+
+def test_all_axes_can_be_halved_and_voxels_folded():
+    size = NetworkRecipe(width=8, groups=4, blocks=1, halve_all_axes=True, patch=2, attention=())
+    shapes = trace(UNet(size), torch.zeros(2, 1, 16, 16, 16))
+    assert shapes[0] == (8, 8, 8, 8)
+    assert shapes[len(shapes) // 2] == (32, 2, 2, 2)
+    assert UNet(size)(torch.zeros(2, 1, 16, 16, 16), torch.zeros(2, dtype=torch.int64)).shape == (2, 1, 16, 16, 16)
+
+
+def test_time_steps_become_cosines_then_sines():
+    features = sinusoids(torch.tensor([0, 3]), 8).numpy()
+    angles = 3 * 10_000.0 ** -(np.arange(4) / 4)
+    np.testing.assert_allclose(features[0], [1, 1, 1, 1, 0, 0, 0, 0])
+    np.testing.assert_allclose(features[1], [*np.cos(angles), *np.sin(angles)], atol=1e-6)
+
+
+def test_folding_moves_blocks_of_voxels_into_channels():
+    grids = torch.arange(2 * 2 * 4 * 4 * 6, dtype=torch.float32).reshape(2, 2, 4, 4, 6)
+    folded = fold(grids, 2)
+    assert folded.shape == (2, 16, 2, 2, 3)
+    for channel in range(2):
+        block = grids[1, channel, 2:4, 0:2, 4:6].flatten()
+        assert torch.equal(folded[1, 8 * channel : 8 * channel + 8, 1, 0, 2], block)
+    assert torch.equal(unfold(folded, 2), grids)
+
+
+def test_initial_parameters_hang_on_the_seed_alone_and_predict_nothing():
+    def build(seed):
+        model = UNet(TINY_3D)
+        model.initialize(seed)
+        return model
+
+    first, again, other = (torch.cat([p.flatten() for p in build(seed).parameters()]) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not build(1)(torch.randn(1, 1, 8, 8, 8), torch.tensor([3])).any()
+
+
+def test_numbers_of_frames_are_told():
+    model = UNet(TINY_3D, labels=3)
+    model.initialize(0)
+    rng = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.1, generator=rng)
+    x, steps = torch.randn(1, 1, 8, 8, 8, generator=rng).expand(2, -1, -1, -1, -1), torch.tensor([5, 5])
+    first, second = model(x, steps, torch.tensor([0, 2]))
+    assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"grid": {"resolution": 22}}, "no multiple of 4"),
+        ({"network": {"width": 48}}, "groups 32"),
+        ({"network": {"heads": 3}}, "heads 3"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(tables, words):
+    with pytest.raises(ValidationError, match=words):
+        VoxelRecipe.model_validate(tables)
