@@ -17,6 +17,7 @@ from hdbench.errors import HdbenchError, unknown_name
 from hdbench.progress import Progress
 from hdbench.recipe import Changes, Recipe, load_recipe
 from hdbench.shapes import Kind, Shape
+from hdbench.store import Store
 
 ENTRY_POINTS = "hdbench.methods"
 
@@ -35,6 +36,8 @@ class Context:
     """Processes or threads that may compute at once."""
     seed: int
     """The seed of this fit. Sampling gets its own, as an argument."""
+    store: Store | None = None
+    """Where parts of a fit that other fits can use again are kept (the neural fields of shapes); None: nowhere."""
 
 
 class Method(ABC):
@@ -128,6 +131,11 @@ class Method(ABC):
     def reference_ids(self) -> tuple[str, ...] | None:
         """The test shapes this model is to be scored against, or None for all; a control may draw from the others."""
         return None
+
+    @property
+    def reused_seconds(self) -> float | None:
+        """Time an earlier fit spent on what this one found in the store; None where that was not measured."""
+        return 0.0
 
     def loss_curve(self) -> list[tuple[int, float]]:
         """(step, training loss) pairs of the fit for the report; empty for what is not trained."""

@@ -55,7 +55,7 @@ class Workshop:
 
     def context(self, workspace: Path, seed: int) -> Context:
         """The context of a method that works in `workspace`."""
-        return Context(self.device, self.progress, workspace, self.workers, seed)
+        return Context(self.device, self.progress, workspace, self.workers, seed, self.store)
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,9 @@ def _fitted(
         with measured(workshop.device) as cost:
             learn(model, workshop.context(scratch, seed))
         model.save(workspace / "model")
-        # A fit that was interrupted has no honest time of its own.
-        _record_fit(workspace, model, fit_s=None if resumed else cost.seconds, peak_memory_bytes=cost.peak_memory_bytes)
+        earlier = None if resumed else model.reused_seconds  # an interrupted fit has no honest time of its own
+        seconds = None if earlier is None else earlier + cost.seconds
+        _record_fit(workspace, model, fit_s=seconds, peak_memory_bytes=cost.peak_memory_bytes)
         shutil.rmtree(scratch)
 
     return workshop.store.get_or_make(Key("model", MODEL_VERSION, inputs), make)

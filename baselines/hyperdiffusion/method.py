@@ -25,10 +25,10 @@ from hdbench.shapes import Sequence as Clip
 from hdbench.store import write_atomic
 
 from ..training import fixed_threads, train
-from .collection import FieldCollection, fit_fields
+from .collection import FieldCollection
 from .fields import FieldLayout, frozen_at, lattice_field
 from .fitting import Placement
-from .library import load_library, save_library
+from .library import Library, fitted_library, import_fields, load_library
 from .originals import AS_IT_IS, FRAMES, read_denoiser, read_fields
 from .recipe import HyperDiffusionRecipe
 from .transformer import Transformer
@@ -73,6 +73,7 @@ class HyperDiffusion(Method):
     """(D,): subtracted from weight vectors; zero where the recipe does not standardise."""
     deviation: Tensor
     """(): what the vectors are then divided by."""
+    _reused_seconds: float | None = 0.0
 
     @classmethod
     def supports(cls, dataset: Dataset) -> str | None:
@@ -107,17 +108,22 @@ class HyperDiffusion(Method):
     def fit(self, dataset: Dataset, recipe: Recipe, context: Context) -> None:
         """See `Method.fit`."""
         recipe = _own(recipe)
-        self._learn(fit_fields(dataset, dataset.ids("train"), recipe.fields, context), recipe, context)
+        self._learn(fitted_library(dataset, recipe.fields, self.version, context), recipe, context)
 
     def fit_from_fields(self, fields: Path, recipe: Recipe, context: Context) -> None:
         """See `Method.fit_from_fields`: train the denoiser on the fields in a folder (see `library`)."""
         recipe = _own(recipe)
         self._learn(load_library(fields, recipe.fields.layout), recipe, context)
 
-    def _learn(self, fields: FieldCollection, recipe: HyperDiffusionRecipe, context: Context) -> None:
+    @property
+    def reused_seconds(self) -> float | None:
+        """See `Method.reused_seconds`: what the fields took."""
+        return self._reused_seconds
+
+    def _learn(self, library: Library, recipe: HyperDiffusionRecipe, context: Context) -> None:
         """Train a denoiser of the fields' weight vectors."""
-        self.recipe = recipe
-        vectors = torch.from_numpy(fields.vectors)
+        self.recipe, self._reused_seconds = recipe, library.seconds
+        vectors = torch.from_numpy(library.fields.vectors)
         self._measure(vectors)
         self._build(context.device)
         self.denoiser.initialize(derive_seed(context.seed, "denoiser"))
@@ -141,7 +147,7 @@ class HyperDiffusion(Method):
             description="training HyperDiffusion",
         )
         self.denoiser.load_state_dict(trained.weights)
-        self.report = _report(fields, context.seed, trained.rule, trained.curve)
+        self.report = _report(library.fields, context.seed, trained.rule, trained.curve)
 
     @classmethod
     def import_original(
@@ -150,7 +156,7 @@ class HyperDiffusion(Method):
         """See `Method.import_original`: a Lightning checkpoint becomes a model, `.pth` fields a library."""
         if path.is_dir():
             fields, layout = read_fields(path)
-            save_library(folder, fields, layout, origin=f"overfitted fields in {path.name}")
+            import_fields(folder, fields, layout, origin=f"overfitted fields in {path.name}")
             return f"{len(fields)} fields of {layout.dimensions} dimensions"
         original = read_denoiser(path)
         kind = "sequence" if original.layout.dimensions == 4 else "mesh"

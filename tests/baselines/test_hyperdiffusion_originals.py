@@ -15,12 +15,15 @@ from hdbench_baselines.hyperdiffusion.transformer import Transformer
 from safetensors.torch import load_file
 
 from hdbench.cli import _main
+from hdbench.conformance import ToySolids
+from hdbench.datasets.base import LearningView
 from hdbench.errors import HdbenchError
 from hdbench.method import Context
 from hdbench.progress import Progress
 from hdbench.recipe import parse_changes
 from hdbench.shapes import Mesh, ShapeSet
 from hdbench.shapes import Sequence as Clip
+from hdbench.store import Store
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "hyperdiffusion"
 needs_golden = pytest.mark.skipif(not FOLDER.is_dir(), reason="the golden data are not beside this checkout")
@@ -226,7 +229,7 @@ def test_a_folder_of_fields_becomes_a_library(tmp_path):
     HyperDiffusion.import_original(
         tiny_fields(tmp_path / "fields"), tmp_path / "library", context(tmp_path / "w"), changes={}
     )
-    collection = load_library(tmp_path / "library", TINY)
+    collection = load_library(tmp_path / "library", TINY).fields
     assert collection.vectors.shape == (3, TINY.count)
     assert list(collection.ious) == ["a", "b", "c"]
     assert collection.frames == 1
@@ -256,7 +259,7 @@ def test_fields_that_are_not_finite_are_left_out(tmp_path):
     state = {f"layers.{k // 2}.{'bias' if k % 2 else 'weight'}": t.clone() for k, t in enumerate(bad)}
     torch.save(state, folder / "occ_a_jitter_0_model_final.pth")
     HyperDiffusion.import_original(folder, tmp_path / "library", context(tmp_path / "w"), changes={})
-    collection = load_library(tmp_path / "library", TINY)
+    collection = load_library(tmp_path / "library", TINY).fields
     assert collection.left_out == {"a": "its weights are not finite"}
     assert len(collection.vectors) == 2
 
@@ -266,7 +269,7 @@ def test_damaged_libraries_are_refused(tmp_path, damage):
     HyperDiffusion.import_original(
         tiny_fields(tmp_path / "fields"), tmp_path / "library", context(tmp_path / "w"), changes={}
     )
-    name = "fields.safetensors" if damage == "weights" else "fields.json"
+    name = "fields/000000.safetensors" if damage == "weights" else "fields.json"
     if damage == "missing":
         (tmp_path / "library" / name).unlink()
     else:
@@ -300,3 +303,52 @@ def test_from_original_fields_to_samples_on_the_command_line(tmp_path, monkeypat
     assert len(ShapeSet.open(tmp_path / "samples")) == 2
     report = json.loads((tmp_path / "model" / "model.json").read_text())["report"]
     assert report["fields"] == {"count": 3, "iou_median": None, "iou_lowest": None}
+
+
+class TestKeptFields:
+    """Fits that differ in the denoiser alone fit the fields once."""
+
+    @pytest.fixture
+    def fit(self, tmp_path):
+        (tmp_path / "workspace").mkdir()
+        said = []
+
+        class Heard(Progress):
+            def say(self, message):
+                said.append(message)
+
+        def fit(*changes, store=True, fields=None):
+            recipe = HyperDiffusion.load_recipe("smoke", changes=parse_changes(["training.steps=4", *changes]))
+            kept = Store(tmp_path / "store") if store else None
+            workspace = tmp_path / "workspace" / str(len(list((tmp_path / "workspace").iterdir())))
+            workspace.mkdir()
+            model, where = HyperDiffusion(), Context("cpu", Heard(), workspace, 1, 0, kept)
+            if fields:
+                model.fit_from_fields(fields, recipe, where)
+            else:
+                model.fit(LearningView(ToySolids()), recipe, where)
+            return model, said[-1] if said else ""
+
+        return fit
+
+    def test_are_found_again_by_another_denoiser(self, fit):
+        first, said = fit()
+        assert said.startswith("Fitted fields: ")
+        second, said = fit("denoiser.positions=false")
+        assert said.startswith("Found the fields: ")
+        assert first.reused_seconds == 0
+        assert second.reused_seconds > 0
+        assert torch.equal(first.mean, second.mean)
+        _, said = fit("fields.octaves=2")
+        assert said.startswith("Fitted fields: ")
+
+    def test_change_nothing(self, fit):
+        with_store, without = fit()[0], fit(store=False)[0]
+        assert with_store.report == without.report
+        for name, tensor in with_store.denoiser.state_dict().items():
+            assert torch.equal(tensor, without.denoiser.state_dict()[name])
+
+    def test_can_be_named(self, fit):
+        first, said = fit()
+        second, _ = fit(fields=Path(said.removeprefix("Fitted fields: ")))
+        assert second.report == first.report
