@@ -16,7 +16,7 @@ symmetric in the logarithm. Simulated coverage of the 95 % intervals (docs/stati
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal, NamedTuple
@@ -121,6 +121,8 @@ class Comparison:
     """95 %, of the difference."""
     p_value: float
     """Two-sided, of no difference."""
+    deviation: float
+    """Standard, of the difference."""
 
     @property
     def better(self) -> Literal["a", "b"] | None:
@@ -131,33 +133,54 @@ class Comparison:
 
 
 def paired_comparison(
-    lists_a: NearestLists, lists_b: NearestLists, metric: str, *, seed: int, splits: int = SPLITS
+    lists_a: NearestLists | Sequence[NearestLists],
+    lists_b: NearestLists | Sequence[NearestLists],
+    metric: str,
+    *,
+    seed: int,
+    splits: int = SPLITS,
 ) -> Comparison:
     """Compare sample sets `a` and `b` by one of `SetValues`, with the same halves of their common reference.
 
-    What the reference contributes to both values cancels, so the difference is surer than two intervals say.
+    What the reference contributes to both values cancels, so the difference is surer than two intervals say. Several
+    sets on a side, of one model with several seeds, are compared by their mean.
 
     Raises:
         HdbenchError: When the references differ, or a set has fewer than `SMALLEST_SET` shapes.
     """
-    _refuse_unpaired(lists_a, lists_b)
+    sets_a, sets_b = ((lists,) if isinstance(lists, NearestLists) else tuple(lists) for lists in (lists_a, lists_b))
+    for other in (*sets_a[1:], *sets_b):
+        _refuse_unpaired(sets_a[0], other)
     column = SetValues._fields.index(metric)
-    value_a, value_b = set_values(lists_a)[column], set_values(lists_b)[column]
-    sign_a, sign_b = _sign(metric, value_a), _sign(metric, value_b)
-    (first_a, second_a), (first_b, second_b) = _values_of_halves((lists_a, lists_b), seed=seed, splits=splits)
-    counts = (lists_a.reference_count, (lists_a.sample_count + lists_b.sample_count) // 2)
+    value_a, value_b = (float(np.mean([set_values(one)[column] for one in sets])) for sets in (sets_a, sets_b))
+    signs = _sign(metric, value_a), _sign(metric, value_b)
+    halves = _values_of_halves((*sets_a, *sets_b), seed=seed, splits=splits)
     first, second = (
-        sign_a * a[:, column] - sign_b * b[:, column] for a, b in ((first_a, first_b), (second_a, second_b))
+        signs[0] * np.mean([pair[half][:, column] for pair in halves[: len(sets_a)]], axis=0)
+        - signs[1] * np.mean([pair[half][:, column] for pair in halves[len(sets_a) :]], axis=0)
+        for half in range(2)
     )
-    deviation = float(half_deviation(first, second, counts=counts))
+    sizes = [one.sample_count for one in (*sets_a, *sets_b)]
+    deviation = float(half_deviation(first, second, counts=(sets_a[0].reference_count, sum(sizes) // len(sizes))))
     target = 0.5 if metric.startswith("nna") else 0.0
-    difference = sign_a * (value_a - target) - sign_b * (value_b - target)
+    difference = signs[0] * (value_a - target) - signs[1] * (value_b - target)
     reach = _QUANTILE * deviation
+    return Comparison(
+        metric,
+        value_a,
+        value_b,
+        difference,
+        (difference - reach, difference + reach),
+        two_sided(difference, deviation),
+        deviation,
+    )
+
+
+def two_sided(difference: float, deviation: float) -> float:
+    """The p-value of no difference, of a normal difference with this deviation."""
     if deviation > 0:
-        p_value = math.erfc(abs(difference) / deviation / math.sqrt(2))
-    else:
-        p_value = 1.0 if difference == 0 else 0.0
-    return Comparison(metric, value_a, value_b, difference, (difference - reach, difference + reach), p_value)
+        return math.erfc(abs(difference) / deviation / math.sqrt(2))
+    return 1.0 if difference == 0 else 0.0
 
 
 def _sign(metric: str, value: float) -> float:

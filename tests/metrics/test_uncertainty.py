@@ -168,6 +168,18 @@ def test_swapping_the_sets_turns_the_verdict():
     assert same.better is None
 
 
+def test_more_seeds_make_a_comparison_surer():
+    rng = np.random.default_rng(5)
+    references, *samples = rng.normal(size=(9, 60, 6))
+    a, b = (
+        [lists_of(references, one + shift) for one in part] for part, shift in ((samples[:4], 0), (samples[4:], 0.4))
+    )
+    one, four = paired_comparison(a[0], b[0], "mmd", seed=0), paired_comparison(a, b, "mmd", seed=0)
+    assert four.value_a == pytest.approx(np.mean([paired_comparison(x, x, "mmd", seed=0).value_a for x in a]))
+    assert four.deviation < 0.75 * one.deviation
+    assert four.better == "a"
+
+
 def test_comparisons_across_references_are_refused():
     a, _ = paired_sets(0, shift=0)
     b, _ = paired_sets(1, shift=0)
