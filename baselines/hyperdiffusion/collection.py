@@ -1,7 +1,7 @@
 """Fields of a whole training split: units of work that resume, and the fields that are good enough to learn from."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,9 +28,8 @@ from .fitting import (
     PlacedShape,
     Placement,
     fit,
-    held_out_points,
+    labelled_points,
     place,
-    training_points,
     volume_iou,
 )
 
@@ -79,7 +78,6 @@ class FitUnit:
     dataset: Dataset
     names: tuple[str, ...]
     recipe: FittingRecipe
-    steps: int
     start: Float32 | None
     seed: int
 
@@ -113,11 +111,10 @@ def _prepare(unit: FitUnit, name: str) -> PreparedShape:
     if reason := defect(shape):
         return PreparedShape(name, reason=reason)
     placed = _placed(unit.dataset, name, shape, recipe)
-    held_out = held_out_points(placed, recipe.held_out_points, seed=unit.seed)
-    labelled = training_points(placed, recipe, seed=unit.seed)
-    if not labelled.occupied.any() or not held_out.occupied.any():
+    points = labelled_points(placed, recipe, seed=unit.seed)
+    if not all(part.occupied.any() for part in points):
         return PreparedShape(name, placed.placement, reason="encloses no volume")
-    return PreparedShape(name, placed.placement, len(placed.frames), (labelled, held_out))
+    return PreparedShape(name, placed.placement, len(placed.frames), points)
 
 
 def _placed(dataset: Dataset, name: str, shape: Shape, recipe: FittingRecipe) -> PlacedShape:
@@ -130,31 +127,41 @@ def _placed(dataset: Dataset, name: str, shape: Shape, recipe: FittingRecipe) ->
 
 def _fit_prepared(unit: FitUnit, shapes: Sequence[PreparedShape], device: str) -> list[FittedField]:
     """The fields of shapes that can be fitted, and the reasons of the others."""
-    recipe, layout = unit.recipe, unit.recipe.layout
-    fields = {s.name: FittedField(s.name, _nothing(layout.count), s.placement, 0, 0.0, s.reason) for s in shapes}
-    fit_for = [(shape, *shape.points) for shape in shapes if shape.points]
-    if fit_for:
-        starts = torch.stack([_start(unit, shape.name) for shape, *_ in fit_for]).to(device)
-        vectors = fit(starts, [points for _, points, _ in fit_for], recipe, steps=unit.steps, seed=unit.seed)
-        for vector, (shape, _, held_out) in zip(vectors, fit_for, strict=True):
-            iou = volume_iou(layout, vector, held_out)
-            reason = f"held-out IoU {iou:.3f} is below {recipe.minimum_iou}" if iou < recipe.minimum_iou else None
-            if not torch.isfinite(vector).all():
-                reason = "the fit diverged"
-            fields[shape.name] = FittedField(
-                shape.name, vector.cpu().numpy(), shape.placement, shape.frames, iou, reason
-            )
+    recipe = unit.recipe
+    nothing = np.full(recipe.layout.count, np.nan, np.float32)
+    fields = {s.name: FittedField(s.name, nothing, s.placement, s.frames, 0.0, s.reason) for s in shapes}
+    fittable = {shape.name: shape.points for shape in shapes if shape.points}
+    for name, (vector, iou) in _fit_until_good(unit, fittable, device).items():
+        reason = f"held-out IoU {iou:.3f} is below {recipe.minimum_iou}" if iou < recipe.minimum_iou else None
+        if not np.isfinite(vector).all():
+            reason = "the fit diverged"
+        fields[name] = replace(fields[name], vector=vector, iou=iou, reason=reason)
     return list(fields.values())
+
+
+def _fit_until_good(
+    unit: FitUnit, points: Mapping[str, tuple[LabelledPoints, LabelledPoints]], device: str
+) -> dict[str, tuple[Float32, float]]:
+    """Vector and held-out IoU by name, from the points to fit to and those held out."""
+    recipe = unit.recipe
+    vectors = {name: _start(unit, name).to(device) for name in points}
+    ious = dict.fromkeys(points, 0.0)
+    for turn in range(recipe.rounds):
+        names = [name for name, iou in ious.items() if turn == 0 or iou < recipe.stop_iou]
+        if not names:
+            break
+        seed = derive_seed(unit.seed, "round", turn)
+        starts = torch.stack([vectors[name] for name in names])
+        fitted = fit(starts, [points[name][0] for name in names], recipe, steps=recipe.steps, seed=seed)
+        for name, vector in zip(names, fitted, strict=True):
+            vectors[name], ious[name] = vector, volume_iou(recipe.layout, vector, points[name][1])
+    return {name: (vectors[name].cpu().numpy(), ious[name]) for name in points}
 
 
 def _start(unit: FitUnit, name: str) -> Tensor:
     if unit.start is not None:
         return torch.from_numpy(unit.start)
     return unit.recipe.layout.initial(generator(unit.seed, "initial weights", name))
-
-
-def _nothing(count: int) -> Float32:
-    return np.full(count, np.nan, np.float32)
 
 
 def fit_fields(dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, context: Context) -> FieldCollection:
@@ -211,9 +218,10 @@ def _fit_anchor(dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, c
     # Its start is the same whatever shape it is: only the category's data decide what the weights become.
     start = recipe.layout.initial(generator(context.seed, "initial weights")).numpy()
     candidates = [recipe.anchor] if recipe.anchor is not None else names[:ANCHOR_CANDIDATES]
+    once = recipe.model_copy(update={"steps": recipe.anchor_steps, "rounds": 1})
     reasons = []
     for name in candidates:
-        unit = FitUnit(dataset, (name,), recipe, recipe.anchor_steps, start, derive_seed(context.seed, "fields"))
+        unit = FitUnit(dataset, (name,), once, start, derive_seed(context.seed, "fields"))
         with fixed_threads(1), context.progress.task(f"fitting the anchor {name}", 1) as task:
             (field,) = _fit_prepared(unit, prepare_unit(unit), context.device)
             task.advance()
@@ -242,7 +250,7 @@ def _common_start(
         return load_file(path)["vector"]
     seed = derive_seed(context.seed, "start")
     spread = [names[index * len(names) // recipe.averaging_shapes] for index in range(recipe.averaging_shapes)]
-    unit = FitUnit(dataset, tuple(dict.fromkeys(spread)), recipe, recipe.averaging_steps, anchor, seed)
+    unit = FitUnit(dataset, tuple(dict.fromkeys(spread)), recipe, anchor, seed)
     labelled = [shape.points[0] for shape in prepare_unit(unit) if shape.points]
     start = torch.from_numpy(anchor).to(context.device)
     with fixed_threads(1), context.progress.task("finding a common start", recipe.averaging_rounds) as task:
@@ -265,7 +273,7 @@ def _fit_in_units(
     seed = derive_seed(context.seed, "fields")
     results = run_units(
         fit_unit,
-        [FitUnit(dataset, group, recipe, recipe.steps, start, seed) for group in missing],
+        [FitUnit(dataset, group, recipe, start, seed) for group in missing],
         workers=context.workers,
         progress=context.progress,
         description="fitting fields",
@@ -292,7 +300,7 @@ def fit_in_batches(
     done = len(names) - sum(map(len, missing))
     with fixed_threads(1), context.progress.task("fitting fields", len(names), done=done) as task:
         for group in missing:
-            unit = FitUnit(dataset, group, recipe, recipe.steps, start, seed)
+            unit = FitUnit(dataset, group, recipe, start, seed)
             save_fields(paths[group], _fit_prepared(unit, _prepare_in_processes(unit, context), context.device))
             task.advance(len(group))
     return (field for group in groups for field in load_fields(paths[group]))

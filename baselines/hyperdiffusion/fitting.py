@@ -56,7 +56,11 @@ class FittingRecipe(BaseModel):
     """`muon` with a cosine schedule over `steps`; or `adam`, cut on plateaus, stopped by patience (the original)."""
     learning_rate: float = Field(default=0.03, gt=0)
     steps: int = Field(default=2000, ge=1)
-    """Length of a fit; with `adam` the longest."""
+    """Length of a round; with `adam` the longest."""
+    rounds: int = Field(default=1, ge=1)
+    """Rounds a fit may take, each going on where the last ended: as many as it takes to reach `stop_iou`."""
+    stop_iou: float = Field(default=1.0, ge=0, le=1)
+    """Held-out IoU at which a shape is good enough, asked at the end of each round."""
     initialization: Literal["anchor", "independent"] = "anchor"
     """Start every field from the fitted anchor, or each from its own random weights (the paper's ablation)."""
     anchor: str | None = None
@@ -161,39 +165,42 @@ class LabelledPoints:
     frames: int = 1
 
 
-def training_points(shape: PlacedShape, recipe: FittingRecipe, *, seed: int) -> LabelledPoints:
-    """Of each frame noisy surface points and then uniform points of the cube, with their occupancy."""
-    parts = []
-    for k, (mesh, placement) in enumerate(zip(shape.frames, shape.placements, strict=True)):
-        rng = generator(seed, "fit points", shape.name, k)
-        surface = sample_surface(mesh, recipe.surface_points, seed=derive_seed(seed, "fit surface", shape.name, k))
-        near = placement.to_field(surface) + rng.normal(0, recipe.noise, surface.shape).astype(np.float32)
-        uniform = rng.uniform(-0.5, 0.5, (recipe.uniform_points, 3)).astype(np.float32)
-        points = np.concatenate([near, uniform])
-        parts.append(_labelled(shape, k, points, np.ones(len(points), np.float32)))
-    return _joined(parts)
+def labelled_points(shape: PlacedShape, recipe: FittingRecipe, *, seed: int) -> tuple[LabelledPoints, LabelledPoints]:
+    """Points to fit to, and fresh ones to measure volumes with.
 
-
-def held_out_points(shape: PlacedShape, count: int, *, seed: int) -> LabelledPoints:
-    """Fresh points to measure volumes with, `count` of each frame.
-
-    Half are uniform in the frame's bounding box, half in the cube around it.
+    To fit to: of each frame noisy surface points and then uniform points of the cube, as many as the recipe says. To
+    measure: half uniform in the frame's bounding box, half in the cube around it.
     """
-    parts = []
-    for k, (mesh, placement) in enumerate(zip(shape.frames, shape.placements, strict=True)):
-        rng = generator(seed, "held-out points", shape.name, k)
-        corners = placement.to_field(np.stack([mesh.vertices.min(0), mesh.vertices.max(0)]))
-        in_box = rng.uniform(corners[0], corners[1], (count // 2, 3)).astype(np.float32)
-        in_cube = rng.uniform(-0.5, 0.5, (count - len(in_box), 3)).astype(np.float32)
-        around = in_cube[~((in_cube >= corners[0]) & (in_cube <= corners[1])).all(1)]
-        box = float(np.prod(corners[1] - corners[0]))
-        volumes = np.concatenate([np.full(len(in_box), box / len(in_box)), np.full(len(around), 1 / len(in_cube))])
-        parts.append(_labelled(shape, k, np.concatenate([in_box, around]), volumes.astype(np.float32)))
-    return _joined(parts)
+    training, held_out = [], []
+    for k in range(len(shape.frames)):
+        points = _training_coordinates(shape, k, recipe, seed)
+        fresh, volumes = _held_out_coordinates(shape, k, recipe.held_out_points, seed)
+        occupied = shape.occupied(k, np.concatenate([points, fresh]))  # together: asking costs, however few they are
+        training.append(LabelledPoints(shape.at_time(k, points), occupied[: len(points)], np.ones_like(points[:, 0])))
+        held_out.append(LabelledPoints(shape.at_time(k, fresh), occupied[len(points) :], volumes))
+    return _joined(training), _joined(held_out)
 
 
-def _labelled(shape: PlacedShape, frame: int, points: Float32, volumes: Float32) -> LabelledPoints:
-    return LabelledPoints(shape.at_time(frame, points), shape.occupied(frame, points), volumes)
+def _training_coordinates(shape: PlacedShape, frame: int, recipe: FittingRecipe, seed: int) -> Float32:
+    rng = generator(seed, "fit points", shape.name, frame)
+    surface_seed = derive_seed(seed, "fit surface", shape.name, frame)
+    surface = sample_surface(shape.frames[frame], recipe.surface_points, seed=surface_seed)
+    noise = rng.normal(0, recipe.noise, surface.shape).astype(np.float32)
+    uniform = rng.uniform(-0.5, 0.5, (recipe.uniform_points, 3)).astype(np.float32)
+    return np.concatenate([shape.placements[frame].to_field(surface) + noise, uniform])
+
+
+def _held_out_coordinates(shape: PlacedShape, frame: int, count: int, seed: int) -> tuple[Float32, Float32]:
+    """Points (P, 3), at most `count`, and the volume each stands for."""
+    rng = generator(seed, "held-out points", shape.name, frame)
+    vertices = shape.frames[frame].vertices
+    corners = shape.placements[frame].to_field(np.stack([vertices.min(0), vertices.max(0)]))
+    in_box = rng.uniform(corners[0], corners[1], (count // 2, 3)).astype(np.float32)
+    in_cube = rng.uniform(-0.5, 0.5, (count - len(in_box), 3)).astype(np.float32)
+    around = in_cube[~((in_cube >= corners[0]) & (in_cube <= corners[1])).all(1)]
+    box = float(np.prod(corners[1] - corners[0]))
+    volumes = np.concatenate([np.full(len(in_box), box / len(in_box)), np.full(len(around), 1 / len(in_cube))])
+    return np.concatenate([in_box, around]), volumes.astype(np.float32)
 
 
 def _joined(parts: Sequence[LabelledPoints]) -> LabelledPoints:

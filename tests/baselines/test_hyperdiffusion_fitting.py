@@ -13,9 +13,8 @@ from hdbench_baselines.hyperdiffusion.fitting import (
     PlacedShape,
     fit,
     fit_together,
-    held_out_points,
+    labelled_points,
     place,
-    training_points,
     volume_iou,
 )
 from hdbench_baselines.training import fixed_threads
@@ -72,13 +71,17 @@ def placed(dataset, name):
     return PlacedShape(dataset, name, (mesh,), place([mesh], "box"), None)
 
 
+def measured(shape, count, recipe=RECIPE):
+    return labelled_points(shape, recipe.model_copy(update={"held_out_points": count}), seed=1)[1]
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adam"])
 def test_both_optimizers_fit_a_ball(optimizer):
     recipe = RECIPE.model_copy(
-        update={"optimizer": optimizer, "learning_rate": {"muon": 0.04, "adam": 0.01}[optimizer]}
+        update={"optimizer": optimizer, "learning_rate": {"muon": 0.04, "adam": 0.01}[optimizer], "steps": 300}
     )
     dataset = Solids()
-    unit = FitUnit(dataset, ("ball",), recipe, 300, None, seed=0)
+    unit = FitUnit(dataset, ("ball",), recipe, None, seed=0)
     (field,) = fit_unit(unit)
     assert field.reason is None
     assert field.iou > 0.93
@@ -114,7 +117,7 @@ def test_vertex_mean_is_the_original_centre():
 
 def test_held_out_points_measure_volumes():
     dataset = Solids()
-    held_out = held_out_points(placed(dataset, "disc"), 200_000, seed=1)
+    held_out = measured(placed(dataset, "disc"), 200_000)
     volume = 4 / 3 * np.pi * 0.475**3 * 0.4
     assert held_out.volumes.sum() == pytest.approx(1, rel=0.01)
     assert held_out.volumes[held_out.occupied].sum() == pytest.approx(volume, rel=0.01)
@@ -161,6 +164,27 @@ def test_poor_fits_are_left_out_by_their_iou(tmp_path):
     recipe = RECIPE.model_copy(update={"initialization": "independent", "minimum_iou": 0.999})
     with pytest.raises(HdbenchError, match="IoU"):
         fit_fields(Solids(), ("ball",), recipe, context(tmp_path))
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_a_fit_takes_as_many_rounds_as_its_shape_needs(tmp_path, in_batches):
+    recipe = RECIPE.model_copy(update={"steps": 15, "initialization": "independent", "minimum_iou": 0.0})
+    names = ("ball", "disc", "rod")
+
+    def ious(**update):
+        changed = recipe.model_copy(update=update)
+        target = context(tmp_path / str(len(list(tmp_path.iterdir()))))
+        if in_batches:
+            return np.array([field.iou for field in fit_in_batches(Solids(), names, changed, None, target)])
+        return np.array(list(fit_fields(Solids(), names, changed, target).ious.values()))
+
+    once, four_times = ious(), ious(rounds=4)
+    enough = np.sort(once)[:2].mean()  # two shapes reach it in one round, one does not
+    stopped = ious(rounds=4, stop_iou=enough)
+    assert (four_times > once).all()
+    np.testing.assert_array_equal(stopped[once > enough], once[once > enough])
+    assert (stopped[once < enough] > once[once < enough]).all()
+    assert stopped.min() >= enough
 
 
 def test_anchor_can_be_named_and_must_exist(tmp_path):
@@ -248,7 +272,7 @@ def test_a_sequence_has_one_scale_and_keeps_or_loses_its_travel():
 @pytest.mark.parametrize(("mode", "times"), [("index", [0, 1, 2, 3]), ("unit", [-0.475, -0.1583333, 0.1583333, 0.475])])
 def test_time_is_the_frames_number_or_a_coordinate_like_the_others(mode, times):
     recipe = IN_TIME.model_copy(update={"time": mode})
-    labelled = training_points(clip("box", recipe), recipe, seed=0)
+    labelled = labelled_points(clip("box", recipe), recipe, seed=0)[0]
     assert labelled.points.shape == (4 * 1600, 4)
     assert labelled.frames == 4
     for k, points in enumerate(labelled.points.reshape(4, 1600, 4)):
@@ -259,7 +283,7 @@ def test_time_is_the_frames_number_or_a_coordinate_like_the_others(mode, times):
 
 
 def test_held_out_points_measure_all_frames():
-    held_out = held_out_points(clip("box"), 50_000, seed=1)
+    held_out = measured(clip("box"), 50_000)
     scale = clip("box").placement.scale
     volume = sum(4 / 3 * np.pi * (radius * scale) ** 3 for _, radius in Swelling().motion("slow"))
     assert held_out.volumes.sum() == pytest.approx(4, rel=0.01)
@@ -278,7 +302,7 @@ def test_clips_become_fields_of_four_dimensions(tmp_path, update):
     assert fields.placements[0].center[0] == pytest.approx(0.9, abs=1e-3)
     # The same field, its frames in reverse order, is another: it does know time.
     placed_clip = clip("box", recipe)
-    held_out = held_out_points(placed_clip, 4096, seed=5)
+    held_out = measured(placed_clip, 4096, recipe)
     backwards = LabelledPoints(
         np.column_stack([held_out.points[:, :3], held_out.points[::-1, 3]]), held_out.occupied, held_out.volumes
     )
@@ -316,7 +340,7 @@ def test_fields_fitted_together_are_those_fitted_one_by_one(update):
     """Up to rounding, which a few steps have not yet blown up; see the next test for whole fits."""
     recipe = RECIPE.model_copy(update=update)
     dataset = Solids()
-    labelled = [training_points(placed(dataset, name), recipe, seed=2) for name in dataset.names]
+    labelled = [labelled_points(placed(dataset, name), recipe, seed=2)[0] for name in dataset.names]
     starts = torch.stack([recipe.layout.initial(np.random.default_rng(k)) for k in range(len(labelled))])
     with fixed_threads(1):
         together = fit_together(starts, labelled, recipe, steps=8, seed=1)
