@@ -26,7 +26,7 @@ from hdbench.shapes import ShapeSet
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, lock, remove_leftovers, write_atomic
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 NEIGHBOUR_SAMPLES = 6
 """Samples per method whose nearest training shapes are shown."""
 
@@ -40,7 +40,8 @@ class Plan:
     methods: tuple[str, ...] = ()
     """Empty: all that support the dataset."""
     preset: str = "default"
-    protocol: str = "hyperdiffusion"
+    protocol: str | None = None
+    """None: HyperDiffusion's for what the dataset holds, shapes or sequences."""
     count: int | None = None
     """Samples per method; None: as many as the reference."""
     limit: int | None = None
@@ -80,11 +81,13 @@ class Run:
     def __init__(self, plan: Plan, *, store: Store, folder: Path, progress: Progress) -> None:
         self.plan, self.folder, self.progress = plan, folder, progress
         self.workshop = Workshop(store, progress, plan.device, cpu_count())
-        self.protocol = get_protocol(plan.protocol)
+        named = None if plan.protocol is None else get_protocol(plan.protocol)  # a mistyped name before any work
         self.dataset = open_limited(
             plan.dataset, plan.category, plan.limit, strict=plan.strict, store=store, progress=progress
         )
-        layout = "sequences" if self.dataset.kind == "sequence" else "clouds"
+        is_4d = self.dataset.kind == "sequence"
+        layout = "sequences" if is_4d else "clouds"
+        self.protocol = named or get_protocol("hyperdiffusion-4d" if is_4d else "hyperdiffusion")
         self.protocol.refuse_layout(layout, self.dataset.name)
         self.reference_ids = reference_ids(self.dataset)
         self.count = plan.count or len(self.reference_ids)
@@ -128,7 +131,12 @@ class Run:
         copy_tree(prepared.reference.folder, self.folder / "reference")
         copy_tree(shown.folder, self.folder / "neighbours")
         results = Results(
-            run={**asdict(self.plan), "methods": [e.name for e in self.entrants], "count": self.count},
+            run={
+                **asdict(self.plan),
+                "methods": [e.name for e in self.entrants],
+                "protocol": self.protocol.name,
+                "count": self.count,
+            },
             dataset=self._dataset_info(prepared),
             rows=rows,
             provenance=provenance(self.plan.sample_seeds),

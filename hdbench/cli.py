@@ -44,9 +44,13 @@ app.add_typer(methods_app, name="methods")
 app.add_typer(protocols_app, name="protocols")
 app.add_typer(zoo_app, name="zoo")
 
-Category = Annotated[str, typer.Option(help="What to generate: airplane, car, chair, or a category of your dataset.")]
+Category = Annotated[
+    str, typer.Option(help="What to generate: airplane, animal, car, chair, or a category of your dataset.")
+]
 Dataset = Annotated[str, typer.Option(help="A dataset's name, or a folder or .npz of your own shapes.")]
-Protocol = Annotated[str, typer.Option(help="How shapes become numbers; see `hdbench protocols list`.")]
+Protocol = Annotated[
+    str | None, typer.Option(help="How shapes become numbers; hyperdiffusion, or hyperdiffusion-4d, if not given.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on the first file that cannot be read.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -73,7 +77,7 @@ def run(
     dataset: Dataset = "procedural",
     methods: Annotated[str, typer.Option(help="Comma-separated; all that support the dataset if not given.")] = "",
     preset: Preset = "default",
-    protocol: Protocol = "hyperdiffusion",
+    protocol: Protocol = None,
     count: Annotated[
         int | None, typer.Option(min=1, help="Samples per method; as many as references if not given.")
     ] = None,

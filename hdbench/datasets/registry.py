@@ -26,7 +26,7 @@ def describe_datasets() -> list[tuple[str, str, str]]:
     from hdbench.datasets.procedural.dataset import CATEGORIES
 
     return [
-        ("procedural", ", ".join(CATEGORIES), "parametric solids, watertight, unlimited in number; needs no download"),
+        ("procedural", ", ".join(CATEGORIES), "watertight parametric solids, animals move; unlimited, no download"),
         ("PATH", "any", "a folder, or an .npz, of your own meshes or point clouds"),
     ]
 

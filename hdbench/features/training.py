@@ -17,13 +17,14 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from hdbench.datasets.procedural.dataset import CATEGORIES, VERSION, Procedural
+from hdbench.datasets.procedural.dataset import MESH_CATEGORIES, VERSION, Procedural
 from hdbench.features.extractors import EMBEDDED, save_extractor
 from hdbench.features.pointnet2 import PointNet2
 from hdbench.geometry.normalisation import unit_deviation
 from hdbench.geometry.sampling import sample_surface
 from hdbench.progress import PlainProgress, Progress
 from hdbench.seeds import derive_seed, generator
+from hdbench.shapes import Mesh
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -97,14 +98,16 @@ def train_embedded(
 def labelled_clouds(settings: Settings, progress: Progress) -> tuple[list[str], LabelledClouds, LabelledClouds]:
     """Names of the classes, shapes to train on, and held-out shapes, of all procedural categories."""
     kinds: dict[str, list[tuple[str, Float32]]] = {"train": [], "test": []}
-    with progress.task("shapes", len(CATEGORIES) * settings.shapes_per_category) as task:
-        for category in CATEGORIES:
+    with progress.task("shapes", len(MESH_CATEGORIES) * settings.shapes_per_category) as task:
+        for category in MESH_CATEGORIES:
             dataset = Procedural(category, seed=settings.seed, size=settings.shapes_per_category)
             # The few validation shapes are trained on too: nothing is chosen by them.
             for split, target in (("train", "train"), ("val", "train"), ("test", "test")):
                 for name in dataset.ids(split):  # type: ignore[arg-type]
                     seed = derive_seed(settings.seed, "features", name)
-                    points = sample_surface(dataset.shape(name), settings.pool, seed=seed)
+                    shape = dataset.shape(name)
+                    assert isinstance(shape, Mesh)
+                    points = sample_surface(shape, settings.pool, seed=seed)
                     kinds[target].append((f"{category}/{dataset.subtype(name)}", points))
                     task.advance()
     classes = sorted({kind for kind, _ in kinds["train"]})

@@ -13,7 +13,7 @@ import trimesh
 
 from hdbench.datasets.base import SPLITS
 from hdbench.datasets.procedural import dataset as procedural
-from hdbench.datasets.procedural.dataset import CATEGORIES, VERSION, Procedural
+from hdbench.datasets.procedural.dataset import MESH_CATEGORIES, VERSION, Procedural
 from hdbench.datasets.procedural.lofts import (
     Solid,
     X,
@@ -38,7 +38,7 @@ from hdbench.datasets.procedural.parameters import Between, OneOf, Subtype, choo
 from hdbench.errors import HdbenchError
 from hdbench.shapes import Mesh
 
-SUBTYPES = [(category, subtype) for category in CATEGORIES for subtype in procedural._CATEGORIES[category].subtypes]
+SUBTYPES = [(name, subtype) for name in MESH_CATEGORIES for subtype in procedural._CATEGORIES[name].subtypes]
 
 DIGESTS = {
     2: {
@@ -123,7 +123,7 @@ def test_left_and_right_are_alike(category: str, subtype: str) -> None:
     assert differ.mean() < 1e-3  # rounding, on the surface itself
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", MESH_CATEGORIES)
 def test_occupancy_agrees_with_the_exact_winding_number(category: str) -> None:
     dataset = Procedural(category)
     rng = np.random.default_rng(1)
@@ -148,11 +148,11 @@ def test_fins_roofs_and_backs_stand_behind(category: str, subtype: str) -> None:
         assert rear > front + 0.05, name
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", MESH_CATEGORIES)
 def test_same_seed_same_shape_other_index_or_seed_another(category: str) -> None:
     name, other = f"{category}-00007", f"{category}-00008"
     first = Procedural(category).shape(name)
-    procedural._mesh.cache_clear()
+    procedural._shape.cache_clear()
     again = Procedural(category, size=10).shape(name)
     np.testing.assert_array_equal(first.vertices, again.vertices)
     np.testing.assert_array_equal(first.faces, again.faces)
@@ -166,7 +166,7 @@ def test_shapes_are_those_of_the_stored_version() -> None:
     assert found == DIGESTS[VERSION]
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", MESH_CATEGORIES)
 def test_every_subtype_occurs_about_as_often_as_its_weight_says(category: str) -> None:
     dataset = Procedural(category)
     names = [name for split in SPLITS for name in dataset.ids(split)]
@@ -212,7 +212,7 @@ def test_fresh_shapes_stand_in_no_split() -> None:
 def test_fingerprint_tells_datasets_apart() -> None:
     prints = [
         Procedural(category, seed=seed, size=size).fingerprint()
-        for category in CATEGORIES
+        for category in MESH_CATEGORIES
         for seed in (0, 1)
         for size in (20, 440)
     ]
