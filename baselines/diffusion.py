@@ -39,6 +39,8 @@ class DiffusionRecipe(BaseModel):
     """What the network predicts, and the loss is taken on: the data, or the noise."""
     variance: Literal["fixed_large", "fixed_small"] = "fixed_large"
     """Variance of DDPM's steps: beta, or the posterior's (DDPM, section 3.2)."""
+    flexibility: float | None = Field(default=None, ge=0, le=1)
+    """Instead of `variance`: where the deviation of DDPM's steps lies between the posterior's (0) and that of beta."""
 
     def build(self) -> "GaussianDiffusion":
         """The diffusion process this describes."""
@@ -48,7 +50,9 @@ class DiffusionRecipe(BaseModel):
             betas = np.linspace(self.beta_start, self.beta_end, self.timesteps)
         else:
             betas = warm_betas(self.timesteps, self.beta_start, self.beta_end, warm_share=0.1)
-        return GaussianDiffusion(betas, prediction=self.prediction, variance=self.variance)
+        return GaussianDiffusion(
+            betas, prediction=self.prediction, variance=self.variance, flexibility=self.flexibility
+        )
 
 
 def cosine_betas(timesteps: int, *, offset: float = 0.008, largest: float = 0.999) -> Float64:
@@ -72,6 +76,8 @@ class GaussianDiffusion:
     betas: Float64
     prediction: Literal["x0", "epsilon"] = "x0"
     variance: Literal["fixed_large", "fixed_small"] = "fixed_large"
+    flexibility: float | None = None
+    """Takes the place of `variance` where given, see `DiffusionRecipe`."""
     model_steps: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
     """Time step the network is told at each step of this process; 0, 1, 2, … unless respaced."""
 
@@ -113,6 +119,16 @@ class GaussianDiffusion:
         later = self.betas if self.variance == "fixed_large" else self.posterior_variance
         return np.append(first, later[1:])
 
+    @cached_property
+    def step_deviation(self) -> Float64:
+        """Deviation of the noise that DDPM's steps add, (T,); none at step 0."""
+        if self.flexibility is None:
+            deviation = np.sqrt(self.step_variance)
+        else:
+            rest = (1 - self.flexibility) * np.sqrt(self.posterior_variance)
+            deviation = self.flexibility * np.sqrt(self.betas) + rest
+        return np.append(0.0, deviation[1:])
+
     def respaced(self, steps: int) -> "GaussianDiffusion":
         """The same process in `steps` of its steps, evenly spread from the first to the last."""
         if steps == len(self):
@@ -152,8 +168,7 @@ class GaussianDiffusion:
 
     def ddpm_step(self, x0: Tensor, x: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """x_{t-1} of ancestral sampling (DDPM, algorithm 2) from x_t and the predicted data; no noise at step 0."""
-        deviation = np.where(np.arange(len(self)) > 0, np.sqrt(self.step_variance), 0.0)
-        return self.posterior_mean(x0, x, steps) + _at(deviation, steps, x) * noise
+        return self.posterior_mean(x0, x, steps) + _at(self.step_deviation, steps, x) * noise
 
     def ddim_step(self, x0: Tensor, x: Tensor, steps: Tensor, noise: Tensor | None = None, *, eta: float = 0) -> Tensor:
         """x_{t-1} of DDIM (Song et al. 2021, equation 12) from x_t and the predicted data.

@@ -3,13 +3,16 @@
 What this module guarantees: a training that is killed and started again goes on from its last checkpoint and
 ends with the same bits as one that never stopped. Batches and noise are functions of (seed, step), checkpoints
 hold weights, their moving average, the optimiser's moments and the loss curve, and are written atomically.
+
+Which weights are kept is said in `Trained.rule`: those after the last step, or those with the lowest validation
+loss where the recipe asks for it. The test split is never seen here.
 """
 
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
 from hdbench.seeds import derive_seed, generator
 from hdbench.store import atomic_path
@@ -44,20 +48,29 @@ class TrainingRecipe(BaseModel):
     batch_size: int = Field(default=32, ge=1)
     drop_last: bool = False
     """Leave out the last, smaller batch of each pass (where there is a full one)."""
+    shuffle: bool = True
+    """A new order in each pass; otherwise all passes have the order of the first, drawn from the seed."""
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = Field(default=2e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
     """Linear rise of the learning rate at the start."""
-    decay: Literal["none", "cosine", "epochs"] = "none"
-    """`cosine`: to zero at the last step. `epochs`: times `decay_factor` every `decay_epochs` passes."""
+    decay: Literal["none", "cosine", "epochs", "linear"] = "none"
+    """`cosine`: to zero at the last step. `epochs`: times `decay_factor` every `decay_epochs` passes. `linear`: times
+    `decay_factor` in all, on a straight line between the two steps of `decay_span`."""
     decay_factor: float = Field(default=1.0, gt=0, le=1)
     decay_epochs: int = Field(default=1, ge=1)
+    decay_span: tuple[int, int] = (0, 1)
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the whole gradient."""
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of the moving average of the weights, which is then what is kept. It starts as a plain mean."""
+    mixed_precision: bool = False
+    """Compute in bfloat16 where torch holds it safe, on a GPU. The CPU computes in float32 all the same."""
+    keep: Literal["last", "lowest validation loss"] = "last"
+    """Which weights are kept. The validation loss is taken at each checkpoint; without a validation split the last
+    weights are kept."""
     checkpoint_steps: int = Field(default=1000, ge=1)
     threads: int = Field(default=2, ge=1)
     """CPU threads, whatever the machine has: how sums are split over threads is part of the bits."""
@@ -80,7 +93,20 @@ class TrainingRecipe(BaseModel):
             return rate * 0.5 * (1 + math.cos(math.pi * step / self.total_steps(items)))
         if self.decay == "epochs":
             return rate * self.decay_factor ** (step // self.steps_per_epoch(items) // self.decay_epochs)
+        if self.decay == "linear":
+            start, end = self.decay_span
+            share = min(1.0, max(0.0, (step - start) / (end - start)))
+            return rate * (1 - share + share * self.decay_factor)
         return rate
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the validation loss is taken on."""
+
+    loss: Loss
+    """Of validation items by their indices; the same noise each time."""
+    items: int
 
 
 @dataclass(frozen=True)
@@ -109,7 +135,7 @@ def fixed_threads(count: int) -> Iterator[None]:
 def batch_at(step: int, *, items: int, recipe: TrainingRecipe, seed: int) -> npt.NDArray[np.int64]:
     """Indices of the items of one step: each pass is a permutation drawn from (seed, pass)."""
     epoch, place = divmod(step, recipe.steps_per_epoch(items))
-    order = generator(seed, "order", epoch).permutation(items)
+    order = generator(seed, "order", epoch if recipe.shuffle else 0).permutation(items)
     return order[place * recipe.batch_size : (place + 1) * recipe.batch_size]
 
 
@@ -123,20 +149,39 @@ def train(
     workspace: Path,
     progress: Progress,
     description: str = "training",
+    validation: Validation | None = None,
 ) -> Trained:
-    """Train `model` in place on `items` items, going on from the checkpoint in `workspace` if there is one."""
+    """Train `model` in place on `items` items, going on from the checkpoint in `workspace` if there is one.
+
+    `validation` is used where the recipe keeps the weights of the lowest validation loss. Raises HdbenchError, naming
+    a batch size that fits, when the device has not memory enough.
+    """
     with fixed_threads(recipe.threads):
-        return _Training(model, recipe, items=items, seed=seed, path=workspace / "training.safetensors").run(
-            loss, progress, description
-        )
+        path = workspace / "training.safetensors"
+        training = _Training(model, recipe, loss, validation, items=items, seed=seed, path=path)
+        return training.run(progress, description)
 
 
 class _Training:
     """State of a running training: what a checkpoint holds."""
 
-    def __init__(self, model: nn.Module, recipe: TrainingRecipe, *, items: int, seed: int, path: Path) -> None:
-        self.model, self.recipe, self.items, self.seed, self.path = model, recipe, items, seed, path
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: TrainingRecipe,
+        loss: Loss,
+        validation: Validation | None,
+        *,
+        items: int,
+        seed: int,
+        path: Path,
+    ) -> None:
+        self.model, self.recipe, self.loss = model, recipe, loss
+        self.items, self.seed, self.path = items, seed, path
+        selects = recipe.keep == "lowest validation loss" and validation is not None and validation.items > 0
+        self.validation = validation if selects else None
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.device = next(iter(self.parameters.values())).device
         optimizer = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
         self.optimizer = optimizer(
             self.parameters.values(),
@@ -146,44 +191,90 @@ class _Training:
             fused=True,
         )
         self.averages = {name: p.detach().clone() for name, p in self.parameters.items()} if recipe.ema else {}
+        self.best = _Best()
         self.step = 0
         self.curve: list[tuple[int, float]] = []
         self.recent: list[float] = []
 
-    def run(self, loss: Loss, progress: Progress, description: str) -> Trained:
+    def run(self, progress: Progress, description: str) -> Trained:
         total = self.recipe.total_steps(self.items)
         self._resume()
         self.model.train()
         with progress.task(description, total, done=self.step) as task:
             while self.step < total:
-                value = self._advance(loss, every=max(1, total // CURVE_POINTS))
+                value = self._advance(every=max(1, total // CURVE_POINTS))
                 task.advance(1, note=f"loss {value:.4f}")
                 if self.step % self.recipe.checkpoint_steps == 0 or self.step == total:
+                    self._validate()
                     self._save()
         self.model.eval()
-        rule = f"moving average (decay {self.recipe.ema:g}) after" if self.recipe.ema else "weights after"
-        return Trained(self._result(), self.curve, f"{rule} the last step ({total})")
+        kind = f"moving average (decay {self.recipe.ema:g})" if self.recipe.ema else "weights"
+        if self.validation is not None and self.best.weights:
+            chosen = f"{kind} after step {self.best.step} of {total}, which has the lowest validation loss"
+            return Trained(self.best.weights, self.curve, f"{chosen} ({self.best.loss:.4g})")
+        return Trained(self._result(), self.curve, f"{kind} after the last step ({total})")
 
-    def _advance(self, loss: Loss, *, every: int) -> float:
+    def _advance(self, *, every: int) -> float:
         """One optimiser step; returns the loss as last recorded."""
-        step = self.step
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate(step, self.items)
-        batch = batch_at(step, items=self.items, recipe=self.recipe, seed=self.seed)
-        noise = torch.Generator().manual_seed(derive_seed(self.seed, "noise", step))
-        value = loss(torch.from_numpy(batch), noise)
+            group["lr"] = self.recipe.rate(self.step, self.items)
+        batch = batch_at(self.step, items=self.items, recipe=self.recipe, seed=self.seed)
+        try:
+            value = self._descend(batch)
+        except torch.OutOfMemoryError:
+            size = len(batch)
+        else:
+            self.step += 1
+            self._average()
+            return self._record(value, every=every)
+        # Outside the handler, whose traceback holds on to what did not fit.
+        raise self._too_large(size, self._largest_that_fits(batch))
+
+    def _descend(self, batch: npt.NDArray[np.int64]) -> float:
+        """Loss, gradient and optimiser step on the items `batch`; returns the loss."""
+        noise = torch.Generator().manual_seed(derive_seed(self.seed, "noise", self.step))
+        with self._precision():
+            value = self.loss(torch.from_numpy(batch), noise)
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip_norm)
         self.optimizer.step()
-        self.step += 1
-        self._average()
-        self.recent.append(value.item())
+        return value.item()
+
+    def _record(self, value: float, *, every: int) -> float:
+        self.recent.append(value)
         if self.step % every == 0:
             self.curve.append((self.step, float(np.mean(self.recent))))
             self.recent = []
-        return self.curve[-1][1] if self.curve else value.item()
+        return self.curve[-1][1] if self.curve else value
+
+    def _precision(self) -> torch.autocast:
+        enabled = self.recipe.mixed_precision and self.device.type == "cuda"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def _largest_that_fits(self, batch: npt.NDArray[np.int64]) -> int:
+        """The largest of half, a quarter, … of the batch that fits; 0 when none does.
+
+        Each is tried as a whole step, since the optimiser needs memory too. The weights are spoilt afterwards.
+        """
+        size = len(batch)
+        while size := size // 2:
+            self.optimizer.zero_grad()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                self._descend(batch[:size])
+            except torch.OutOfMemoryError:
+                continue
+            return size
+        return 0
+
+    def _too_large(self, size: int, fits: int) -> HdbenchError:
+        here = f"Training ran out of memory on {self.device} with {size} items in a batch"
+        if not fits:
+            return HdbenchError(f"{here}, and a single one does not fit; choose a smaller preset or another device.")
+        return HdbenchError(f"{here}; {fits} fit. Set batch_size = {fits} below [training] in the recipe.")
 
     def _average(self) -> None:
         if self.recipe.ema is None:
@@ -193,6 +284,30 @@ class _Training:
             averages = list(self.averages.values())
             torch._foreach_lerp_(averages, [p.detach() for p in self.parameters.values()], weight)
 
+    def _validate(self) -> None:
+        """Remember the weights that would be kept now if their validation loss is the lowest so far."""
+        if self.validation is None:
+            return
+        kept = self._result()
+        training = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(kept)
+        self.model.eval()
+        loss = self._validation_loss(self.validation)
+        self.model.load_state_dict(training)
+        self.model.train()
+        if loss < self.best.loss:
+            self.best = _Best(kept, self.step, loss)
+
+    def _validation_loss(self, validation: Validation) -> float:
+        """Mean loss of the validation items, in their order and with noise of their own."""
+        size, total = self.recipe.batch_size, 0.0
+        for start in range(0, validation.items, size):
+            rows = torch.arange(start, min(start + size, validation.items))
+            noise = torch.Generator().manual_seed(derive_seed(self.seed, "validation", start))
+            with torch.no_grad(), self._precision():
+                total += len(rows) * validation.loss(rows, noise).item()
+        return total / validation.items
+
     def _result(self) -> dict[str, Tensor]:
         state = {**self.model.state_dict(), **self.averages}
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
@@ -200,11 +315,17 @@ class _Training:
     def _save(self) -> None:
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"average/{name}": tensor for name, tensor in self.averages.items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best.weights.items()}
         for name, parameter in self.parameters.items():
             tensors |= {f"moments/{key}/{name}": value for key, value in self.optimizer.state[parameter].items()}
-        state = json.dumps({"step": self.step, "curve": self.curve, "recent": self.recent})
+        state = {"step": self.step, "curve": self.curve, "recent": self.recent}
+        state |= {"best_step": self.best.step, "best_loss": self.best.loss}
         with atomic_path(self.path) as temporary:
-            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, {"state": state})
+            save_file(
+                {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+                temporary,
+                {"state": json.dumps(state)},
+            )
 
     def _resume(self) -> None:
         if not self.path.exists():
@@ -219,11 +340,20 @@ class _Training:
             moments: dict[str, Any] = {
                 key: tensors[f"moments/{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
             }
-            self.optimizer.state[parameter] = {
-                key: value.to(parameter.device) if key != "step" else value for key, value in moments.items()
-            }
+            # The count of steps too: a fused optimiser keeps it beside the parameters.
+            self.optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+        self.best = _Best(_below("best/", tensors), state["best_step"], state["best_loss"])
         self.step, self.recent = state["step"], state["recent"]
         self.curve = [(int(step), float(value)) for step, value in state["curve"]]
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The weights with the lowest validation loss so far."""
+
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    loss: float = math.inf
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from hdbench_baselines.training import TrainingRecipe, batch_at, fixed_threads, train
+from hdbench_baselines.training import TrainingRecipe, Validation, batch_at, fixed_threads, train
 from torch import nn
 
+from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
 
 DATA = torch.linspace(-1, 1, 40)[:, None]
@@ -150,3 +151,145 @@ def test_loss_that_is_not_finite_stays_visible(tmp_path):
         progress=Progress(),
     )
     assert all(math.isnan(value) for _, value in result.curve)
+
+
+def test_rates_on_a_straight_line():
+    recipe = TrainingRecipe(steps=1, learning_rate=2e-3, decay="linear", decay_span=(200, 400), decay_factor=0.05)
+    rates = [recipe.rate(step, 40) for step in (0, 200, 300, 400, 10_000)]
+    assert rates == pytest.approx([2e-3, 2e-3, 1.05e-3, 1e-4, 1e-4])
+
+
+def test_without_shuffling_every_pass_has_one_order():
+    fixed = RECIPE.model_copy(update={"shuffle": False})
+    first, second = (batch_at(epoch * 5, items=40, recipe=fixed, seed=1) for epoch in range(2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, batch_at(0, items=40, recipe=RECIPE, seed=1))
+
+
+class TestValidation:
+    """One weight walks from 0 to 6 in steps of 1; the validation items lie at 3 and 4."""
+
+    RECIPE = TrainingRecipe(
+        steps=6, batch_size=1, optimizer="adam", learning_rate=1.0, checkpoint_steps=1, keep="lowest validation loss"
+    )
+
+    def learn(self, folder, recipe=RECIPE, *, items=2, kill_at=None):
+        model, calls, modes = nn.Linear(1, 1, bias=False), iter(range(10**9)), []
+        nn.init.zeros_(model.weight)
+
+        def loss(rows, generator):
+            if next(calls) == kill_at:
+                raise Killed
+            return -model.weight.sum()
+
+        def validation(rows, generator):
+            modes.append(model.training)
+            return (model.weight - 3 - rows.float()).square().mean()
+
+        trained = train(
+            model, loss, recipe, items=4, seed=0, workspace=folder, progress=Progress(),
+            validation=Validation(validation, items),
+        )  # fmt: skip
+        assert not any(modes)
+        return trained
+
+    def test_keeps_the_weights_of_the_lowest_loss(self, tmp_path):
+        """Losses after steps 3 and 4 are alike, (0 + 1) / 2; the first counts."""
+        trained = self.learn(tmp_path)
+        assert trained.weights["weight"].item() == pytest.approx(3, abs=1e-3)
+        assert trained.rule == "weights after step 3 of 6, which has the lowest validation loss (0.5)"
+
+    def test_every_item_counts_alike(self, tmp_path):
+        """Three items in batches of two: the lowest mean is at their mean, 4."""
+        trained = self.learn(tmp_path, self.RECIPE.model_copy(update={"batch_size": 2}), items=3)
+        assert trained.weights["weight"].item() == pytest.approx(4, abs=1e-3)
+
+    @pytest.mark.parametrize("kill_at", [2, 3, 5])
+    def test_survives_an_interruption(self, tmp_path, kill_at):
+        undisturbed = self.learn(tmp_path / "undisturbed")
+        with pytest.raises(Killed):
+            self.learn(tmp_path / "killed", kill_at=kill_at)
+        resumed = self.learn(tmp_path / "killed")
+        assert same(undisturbed, resumed)
+        assert undisturbed.rule == resumed.rule
+
+    def test_does_not_disturb_the_training(self, tmp_path):
+        trained = self.learn(tmp_path / "a")
+        last = self.learn(tmp_path / "b", self.RECIPE.model_copy(update={"keep": "last"}))
+        assert trained.curve == last.curve
+        assert last.weights["weight"].item() == pytest.approx(6, abs=1e-3)
+        assert last.rule == "weights after the last step (6)"
+
+    def test_takes_the_moving_average_where_there_is_one(self, tmp_path):
+        trained = self.learn(tmp_path, self.RECIPE.model_copy(update={"ema": 0.9}))
+        assert trained.weights["weight"].item() == pytest.approx(3, abs=0.9)
+        assert trained.rule.startswith("moving average (decay 0.9) after step")
+
+    def test_without_validation_items_keeps_the_last(self, tmp_path):
+        trained = self.learn(tmp_path, items=0)
+        assert trained.weights["weight"].item() == pytest.approx(6, abs=1e-3)
+        assert trained.rule == "weights after the last step (6)"
+
+
+class TestOutOfMemory:
+    """A loss that has memory for so many items."""
+
+    def learn(self, folder, *, room, batch_size=24):
+        model, tried = small_model(), []
+
+        def loss(rows, generator):
+            tried.append(len(rows))
+            if len(rows) > room:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMany more lines.")
+            return model(DATA[rows]).square().mean()
+
+        recipe = RECIPE.model_copy(update={"batch_size": batch_size})
+        with pytest.raises(HdbenchError) as caught:
+            train(model, loss, recipe, items=40, seed=0, workspace=folder, progress=Progress())
+        assert "\n" not in str(caught.value)
+        return str(caught.value), tried
+
+    def test_names_the_batch_size_that_fits(self, tmp_path):
+        message, tried = self.learn(tmp_path, room=7)
+        assert tried == [24, 12, 6]
+        assert "24 items" in message
+        assert "batch_size = 6" in message
+
+    def test_says_when_not_even_one_fits(self, tmp_path):
+        message, tried = self.learn(tmp_path, room=0)
+        assert tried == [24, 12, 6, 3, 1]
+        assert "a single one does not fit" in message
+
+    def test_leaves_no_spoilt_checkpoint(self, tmp_path):
+        self.learn(tmp_path, room=7)
+        assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_mixed_precision_is_off_on_the_cpu(tmp_path):
+    full = learn_square(tmp_path / "a")
+    assert same(full, learn_square(tmp_path / "b", RECIPE.model_copy(update={"mixed_precision": True})))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_interrupted_training_on_a_gpu(tmp_path, mixed_precision):
+    recipe = RECIPE.model_copy(update={"mixed_precision": mixed_precision})
+
+    def learn(folder, kill_at=None):
+        model, calls, dtypes = small_model().cuda(), iter(range(10**9)), set()
+
+        def loss(rows, generator):
+            if next(calls) == kill_at:
+                raise Killed
+            output = model(DATA[rows].cuda())
+            dtypes.add(output.dtype)
+            return output.float().square().mean()
+
+        trained = train(model, loss, recipe, items=40, seed=0, workspace=folder, progress=Progress())
+        assert dtypes == {torch.bfloat16 if mixed_precision else torch.float32}
+        return trained
+
+    undisturbed = learn(tmp_path / "undisturbed")
+    with pytest.raises(Killed):
+        learn(tmp_path / "killed", kill_at=20)
+    assert same(undisturbed, learn(tmp_path / "killed"))
