@@ -43,7 +43,7 @@ class Score(Record):
 
     def distance_from_best(self) -> float:
         """How far the value is from its target: smaller is better, whatever the target; infinite without a value."""
-        return math.inf if self.value is None else _distance(self.value, self.target)
+        return math.inf if self.value is None else distance_from(self.target, self.value)
 
 
 class SetInfo(Record):
@@ -175,6 +175,19 @@ def load_scores(path: Path | str) -> Scores:
     return _load(Scores, Path(path))
 
 
+def load_document(path: Path | str) -> Results | Scores:
+    """Read either kind of result, by the schema it names; or the results.json in a run's folder."""
+    path = Path(path)
+    path = path / "results.json" if path.is_dir() else path
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8")).get("schema")
+    except OSError as error:
+        raise HdbenchError(f"{path} cannot be read ({error.strerror}).") from error
+    except (ValueError, AttributeError) as error:
+        raise HdbenchError(f"{path} is no result of hdbench run or hdbench evaluate --json.") from error
+    return _load(Scores, path) if schema == "hdbench/scores/1" else _load(Results, path)
+
+
 def _load(document: type[Document], path: Path) -> Document:
     try:
         return document.model_validate_json(path.read_bytes())
@@ -202,12 +215,13 @@ def _distances(score: Score) -> tuple[float, float]:
     if score.interval is None:
         return score.distance_from_best(), score.distance_from_best()
     low, high = score.interval
-    near, far = sorted((_distance(low, score.target), _distance(high, score.target)))
+    near, far = sorted((distance_from(score.target, low), distance_from(score.target, high)))
     passes_target = isinstance(score.target, float) and low <= score.target <= high
     return (0.0 if passes_target else near), far
 
 
-def _distance(value: float, target: Target) -> float:
+def distance_from(target: Target, value: float) -> float:
+    """How far `value` is from `target`, up to a constant: smaller is better."""
     if isinstance(target, float):
         return abs(value - target)
     return value if target == "lower" else -value
