@@ -23,6 +23,7 @@ from hdbench.provenance import provenance
 from hdbench.recipe import parse_changes
 from hdbench.results import DatasetInfo, Results, Row, to_json
 from hdbench.shapes import ShapeSet
+from hdbench.showcase import draw_figures
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, lock, remove_leftovers, write_atomic
 
@@ -53,6 +54,8 @@ class Plan:
     strict: bool = False
     changes: tuple[str, ...] = ()
     """Fields of every method's recipe to set otherwise: `field=value` each."""
+    figures: bool = False
+    """Draw the figures of papers: denoising and interpolation, of methods that have them."""
 
     def __post_init__(self) -> None:
         if not self.category or self.category.startswith(".") or set("/\\") & set(self.category):
@@ -155,6 +158,9 @@ class Run:
     def _enter(self, entrant: Entrant, prepared: _Prepared) -> Iterable[Row]:
         """The rows of one method: one per seed, all from the same model."""
         model = stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
+        if self.plan.figures:
+            figures = draw_figures(self.workshop, entrant.method, model, seed=self.plan.seed)
+            copy_tree(figures.folder, self.folder / "figures" / entrant.name)
         for seed in self.plan.sample_seeds:
             place = Path("samples") / entrant.name / (f"seed-{seed}" if self.plan.seeds > 1 else "")
             samples = stages.draw(self.workshop, entrant.method, model, count=self.count, seed=seed)

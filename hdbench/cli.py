@@ -86,6 +86,7 @@ def run(
     seeds: Annotated[int, typer.Option(min=1, help="Sample sets per method, from seeds S, S+1, …")] = 1,
     device: Device = "auto",
     changes: Set = None,
+    figures: Annotated[bool, typer.Option("--figures", help="Show denoising and interpolation in the report.")] = False,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CATEGORY-HASH if not given.")] = None,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -110,6 +111,7 @@ def run(
         device=_device(device),
         strict=strict,
         changes=tuple(changes or ()),
+        figures=figures,
     )
     progress = choose_progress(quiet=quiet)
     folder = out or Path("runs") / plan.folder_name

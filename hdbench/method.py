@@ -137,6 +137,20 @@ class Method(ABC):
         """Time an earlier fit spent on what this one found in the store; None where that was not measured."""
         return 0.0
 
+    def denoising(self, index: int, seed: int, context: Context) -> list[tuple[int, Shape]]:
+        """How sample `index` comes about, for the report: (noise steps left, shape), the finished sample last.
+
+        Empty for methods that have no such thing to show.
+        """
+        return []
+
+    def interpolation(self, first: int, second: int, count: int, seed: int, context: Context) -> list[Shape]:
+        """`count` shapes on the way from sample `first` to sample `second`, both included, for the report.
+
+        Empty for methods that have no such thing to show.
+        """
+        return []
+
     def loss_curve(self) -> list[tuple[int, float]]:
         """(step, training loss) pairs of the fit for the report; empty for what is not trained."""
         return []

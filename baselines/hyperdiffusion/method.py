@@ -16,25 +16,28 @@ from torch import Tensor
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
 from hdbench.execution import run_units
-from hdbench.geometry.isosurface import isosurface
 from hdbench.method import Context, Method
 from hdbench.recipe import Changes, Recipe, merged
 from hdbench.seeds import derive_seed, generator
-from hdbench.shapes import Float32, Kind, Mesh
+from hdbench.shapes import Float32, Kind, Mesh, Shape
 from hdbench.shapes import Sequence as Clip
 from hdbench.store import write_atomic
 
 from ..training import fixed_threads, train
 from .collection import FieldCollection
-from .fields import FieldLayout, frozen_at, lattice_field
 from .fitting import Placement
 from .library import Library, fitted_library, import_fields, load_library
+from .meshing import ShapeUnit, shape_unit
 from .originals import AS_IT_IS, FRAMES, read_denoiser, read_fields
 from .recipe import HyperDiffusionRecipe
 from .transformer import Transformer
 
 WINDOW = 1024
 """Samples denoised before any is meshed."""
+FIGURE_SHAPES = 6
+"""Stages of denoising that are shown."""
+FIGURE_RESOLUTION = 96
+"""Lattice points per axis in the paper's figures: noise has a surface everywhere."""
 MULTIPLICATIONS_PER_SECOND = 1.1e10
 """Of one core, in our kernels: for the estimate of time only."""
 
@@ -195,9 +198,15 @@ class HyperDiffusion(Method):
         for first in range(0, len(indices), WINDOW):
             yield from self._shapes(self.sample_weights(indices[first : first + WINDOW], seed, context), context)
 
-    def _shapes(self, vectors: npt.NDArray[np.float32], context: Context) -> Iterator[Mesh | Clip]:
-        """The shapes of weight vectors (N, D) in the dataset's coordinates."""
-        units = [ShapeUnit(vector, self.recipe, self.report.placement, self.report.frames) for vector in vectors]
+    def _shapes(
+        self, vectors: npt.NDArray[np.float32], context: Context, *, resolution: int | None = None
+    ) -> Iterator[Mesh | Clip]:
+        """The shapes of weight vectors (N, D) in the dataset's coordinates, at most as fine as `resolution`."""
+        recipe = self.recipe
+        if resolution is not None and resolution < recipe.sampling.resolution:
+            coarse = recipe.sampling.model_copy(update={"resolution": resolution})
+            recipe = recipe.model_copy(update={"sampling": coarse})
+        units = [ShapeUnit(vector, recipe, self.report.placement, self.report.frames) for vector in vectors]
         return run_units(
             shape_unit, units, workers=context.workers, progress=context.progress, description="meshing fields"
         )
@@ -215,13 +224,35 @@ class HyperDiffusion(Method):
                         drawn[block] = weights
         return np.stack([drawn[index // size][index % size] for index in indices])
 
+    def denoising(self, index: int, seed: int, context: Context) -> list[tuple[int, Shape]]:
+        """See `Method.denoising`: the fields of the weights on their way from noise."""
+        block, row = divmod(index, self.recipe.sampling.block)
+        steps = self.recipe.sampling.steps
+        wanted = {round(done) for done in np.linspace(1, steps, min(steps, FIGURE_SHAPES))}
+        told = np.append(self.recipe.diffusion.build().respaced(steps).model_steps[::-1][1:] + 1, 0)
+        kept = {
+            done: weights[row]
+            for done, weights in enumerate(self._denoise(block, seed, context.device), 1)
+            if done in wanted
+        }
+        shapes = self._shapes(np.stack(list(kept.values())), context, resolution=FIGURE_RESOLUTION)
+        return [(int(told[done - 1]), shape) for done, shape in zip(kept, shapes, strict=True)]
+
+    def interpolation(self, first: int, second: int, count: int, seed: int, context: Context) -> list[Shape]:
+        """See `Method.interpolation`: DDIM without noise, from starts on the great circle between two starts."""
+        start, end = (
+            self._streams(index, 1, seed)[0].standard_normal(len(self.mean), np.float32) for index in (first, second)
+        )
+        starts = torch.from_numpy(great_circle(start, end, count)).to(context.device)
+        diffusion = self.recipe.diffusion.build().respaced(self.recipe.sampling.steps)
+        with torch.inference_mode(), fixed_threads(self.recipe.training.threads):
+            *_, weights = diffusion.trajectory(self.denoiser, starts, sampler="ddim")
+        return list(self._shapes(self._natural(weights), context, resolution=FIGURE_RESOLUTION))
+
     def _denoise(self, block: int, seed: int, device: str) -> Iterator[Float32]:
         """Weight vectors (block size, D) of one block of samples after each step of the sampler."""
         sampling = self.recipe.sampling
-        streams = [
-            generator(seed, "hyperdiffusion", index)
-            for index in range(block * sampling.block, (block + 1) * sampling.block)
-        ]
+        streams = self._streams(block * sampling.block, sampling.block, seed)
 
         def noise() -> Tensor:
             rows = [stream.standard_normal(len(self.mean), np.float32) for stream in streams]
@@ -236,7 +267,16 @@ class HyperDiffusion(Method):
                 x = next(trajectory, None)
             if x is None:
                 return
-            yield (x.cpu() * self.deviation + self.mean).numpy()
+            yield self._natural(x)
+
+    @staticmethod
+    def _streams(first: int, count: int, seed: int) -> list[np.random.Generator]:
+        """What the noise of samples `first`, `first` + 1, … is drawn from; their start comes first."""
+        return [generator(seed, "hyperdiffusion", index) for index in range(first, first + count)]
+
+    def _natural(self, standardized: Tensor) -> Float32:
+        """Weights (N, D) as fields have them, from those of the denoiser."""
+        return (standardized.cpu() * self.deviation + self.mean).numpy()
 
     def save(self, folder: Path) -> None:
         """See `Method.save`: `model.safetensors` and `model.json`."""
@@ -295,30 +335,18 @@ class HyperDiffusion(Method):
         self.denoiser.eval()
 
 
-@dataclass(frozen=True, eq=False)
-class ShapeUnit:
-    """One unit of work: the surface of this field, or of its frames."""
+def great_circle(start: Float32, end: Float32, count: int) -> Float32:
+    """`count` points (count, D) from `start` (D,) to `end` (D,), both included: spherical interpolation.
 
-    vector: Float32
-    recipe: HyperDiffusionRecipe
-    placement: Placement
-    frames: int
-
-
-def shape_unit(unit: ShapeUnit) -> Mesh | Clip:
-    """The shape of one field in the dataset's coordinates."""
-    fields = unit.recipe.fields
-    if fields.dimensions == 3:
-        return _surface(unit, fields.layout, unit.vector)
-    frozen = (frozen_at(fields.layout, unit.vector, float(time)) for time in fields.times(unit.frames))
-    return Clip(tuple(_surface(unit, layout, vector) for layout, vector in frozen))
-
-
-def _surface(unit: ShapeUnit, layout: FieldLayout, vector: Float32) -> Mesh:
-    sampling = unit.recipe.sampling
-    with torch.inference_mode(), fixed_threads(1):
-        mesh = isosurface(lattice_field(layout, vector), resolution=sampling.resolution, level=sampling.level)
-    return Mesh(unit.placement.to_dataset(mesh.vertices), mesh.faces)
+    Between two normal vectors all points have about the length a normal vector has (Shoemake 1985).
+    """
+    a, b = start.astype(np.float64), end.astype(np.float64)
+    angle = np.arccos(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1, 1))
+    shares = np.linspace(0, 1, count)[:, None]
+    if np.sin(angle) < 1e-6:
+        return ((1 - shares) * a + shares * b).astype(np.float32)
+    points = (np.sin((1 - shares) * angle) * a + np.sin(shares * angle) * b) / np.sin(angle)
+    return points.astype(np.float32)
 
 
 def _own(recipe: Recipe) -> HyperDiffusionRecipe:

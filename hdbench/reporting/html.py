@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from hdbench.reporting import facts
 from hdbench.reporting.figures import loss_panel, score_panel, strip, yardstick
+from hdbench.reporting.paper_figures import PaperFigure
 from hdbench.reporting.pictures import Gallery, Near, Pictures
 from hdbench.reporting.rounding import rounded, three_digits
 from hdbench.reporting.summary import Nearness, verdicts
@@ -20,8 +21,8 @@ from hdbench.reporting.viewer import packed, script_hashes, viewer_page
 from hdbench.results import Results
 
 
-def render_html(results: Results, board: Board, pictures: Pictures) -> str:
-    """The page for `results`, arranged as `board`, with the shapes drawn in `pictures`."""
+def render_html(results: Results, board: Board, pictures: Pictures, figures: Sequence[PaperFigure] = ()) -> str:
+    """The page for `results`, arranged as `board`, with the shapes drawn in `pictures` and `figures`."""
     loader = PackageLoader("hdbench.reporting")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.globals |= {"rounded": rounded, "strip": strip, "yardstick": yardstick}
@@ -48,6 +49,7 @@ def render_html(results: Results, board: Board, pictures: Pictures) -> str:
         galleries=[_gallery(gallery) for gallery in pictures.galleries],
         near=[_near_group(entry, rows, facts.distance_scale(results)) for entry, rows in pictures.near],
         near_unit=f" (×{facts.distance_scale(results):g})" if facts.distance_scale(results) != 1 else "",
+        figures=figures,
         foreign_note=facts.foreign_note(main),
         has_band=any(main.yardstick(index) for index in range(len(main.columns))),
         panels=[_score_panel(main, index) for index in range(len(main.columns))],

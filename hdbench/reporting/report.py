@@ -6,6 +6,7 @@ from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
 from hdbench.reporting.html import render_html
 from hdbench.reporting.markdown import render_latex, render_markdown
+from hdbench.reporting.paper_figures import draw_figures
 from hdbench.reporting.pictures import draw_pictures
 from hdbench.reporting.tables import board, table, to_csv
 from hdbench.results import load_results
@@ -24,7 +25,7 @@ def write_report(run: Path, *, progress: Progress) -> list[Path]:
     arranged = board(results)
     pictures = draw_pictures(run, results, arranged, progress=progress)
     files = {
-        "report.html": render_html(results, arranged, pictures),
+        "report.html": render_html(results, arranged, pictures, draw_figures(run, arranged)),
         "report.md": render_markdown(results, arranged),
         "leaderboard.csv": to_csv(table(results)),
         "leaderboard.tex": render_latex(results, arranged),

@@ -1,12 +1,13 @@
 import filecmp
 import json
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
 import trimesh
-from hdbench_baselines.hyperdiffusion.method import HyperDiffusion
+from hdbench_baselines.hyperdiffusion.method import HyperDiffusion, great_circle
 from hdbench_baselines.hyperdiffusion.recipe import HyperDiffusionRecipe
 from hdbench_baselines.hyperdiffusion.transformer import Transformer
 
@@ -313,3 +314,35 @@ def test_damaged_models_are_refused_with_one_line(fitted, tmp_path, damage):
         HyperDiffusion.load(tmp_path, context(tmp_path / "workspace"))
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+class TestFigures:
+    def test_denoising_ends_at_the_sample(self, fitted):
+        model, folder = fitted
+        stages = model.denoising(2, 1, context(folder / "workspace"))
+        left = [steps for steps, _ in stages]
+        assert len(stages) == 6
+        assert left == sorted(left, reverse=True)
+        assert (left[0] < model.recipe.diffusion.timesteps, left[-1]) == (True, 0)
+        (sample,) = model.sample([2], 1, context(folder / "workspace"))
+        assert same(stages[-1][1], sample)
+        assert not same(stages[0][1], sample)
+
+    def test_interpolation_leads_from_sample_to_sample(self, fitted):
+        model, folder = fitted
+        way = model.interpolation(1, 4, 5, 1, context(folder / "workspace"))
+        ends = model.sample([1, 4], 1, context(folder / "workspace"))
+        assert len(way) == 5
+        for shape, sample in zip((way[0], way[-1]), ends, strict=True):  # up to the rounding of another batch
+            np.testing.assert_allclose(shape.vertices.min(0), sample.vertices.min(0), atol=1e-4)
+            np.testing.assert_allclose(shape.vertices.max(0), sample.vertices.max(0), atol=1e-4)
+        assert not same(way[0], way[2])
+
+    def test_the_way_between_normal_vectors_stays_normal(self):
+        start, end = np.random.default_rng(0).standard_normal((2, 4096)).astype(np.float32)
+        points = great_circle(start, end, 9)
+        np.testing.assert_allclose(points[[0, -1]], [start, end], atol=1e-6)
+        np.testing.assert_allclose(points.std(axis=1), 1, atol=0.05)
+        turned = [np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairwise(points)]
+        np.testing.assert_allclose(turned, turned[0], rtol=0.05)
+        np.testing.assert_allclose(great_circle(start, start, 3), [start] * 3)
