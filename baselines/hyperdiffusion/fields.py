@@ -14,8 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hdbench.geometry.isosurface import Field
 from hdbench.shapes import Float32
+
+from .field_bounds import FieldLattice
+from .field_kernels import make_layers
 
 CHUNK = 4096
 """Points evaluated at once: few enough that their activations stay in the cache."""
@@ -95,33 +97,45 @@ def frozen_at(layout: FieldLayout, vector: Float32, time: float) -> tuple[FieldL
     return FieldLayout(layout.hidden, layout.octaves), torch.cat([tensor.reshape(-1) for tensor in tensors]).numpy()
 
 
-def lattice_field(layout: FieldLayout, vector: Float32) -> Field:
-    """The 3D field `vector` (D,) as a function on lattices.
+def lattice_field(layout: FieldLayout, vector: Float32, *, time: float | None = None) -> "LatticeField":
+    """The field `vector` (D,) as a function on lattices; a field of four dimensions at one `time` (a frame's index)."""
+    if (time is None) != (layout.dimensions == 3):
+        raise ValueError(f"a field of {layout.dimensions} dimensions at {time=}")
+    return LatticeField(layout, vector, time)
+
+
+class LatticeField:
+    """A field on lattices of points in space, with bounds: see `hdbench.geometry.sparse_lattice.BoundedField`.
 
     Each feature depends on one coordinate alone, so what the first layer makes of a lattice point is the sum of
-    three rows, one per axis, taken from tables of as many rows as the lattice has planes.
+    three rows, one per axis, taken from tables of as many rows as the lattice has planes. A value has the same bits
+    whichever points are evaluated with it.
     """
-    tensors = layout.unpack(torch.from_numpy(vector))
 
-    def on_lattice(x: Float32, y: Float32, z: Float32) -> npt.NDArray[np.float32]:
-        in_x, in_y, in_z = (_axis_table(layout, tensors[0], axis, at) for axis, at in enumerate((x, y, z)))
-        in_x = in_x + tensors[1]
-        values = torch.empty(len(x), len(y), len(z))
-        rows = max(1, CHUNK // len(z))
-        for i in range(len(x)):
-            for j in range(0, len(y), rows):
-                first = in_x[i] + in_y[j : j + rows, None] + in_z  # (rows, Z, width)
-                values[i, j : j + rows] = _after_first_layer(tensors, first.flatten(0, 1)).view(-1, len(z))
-        return values.numpy()
+    def __init__(self, layout: FieldLayout, vector: Float32, time: float | None) -> None:
+        self._octaves = layout.octaves
+        weight, bias, *self._others = layout.unpack(torch.from_numpy(vector))
+        self._columns = weight.double().T.unflatten(0, (-1, layout.dimensions))  # (1 + 2 octaves, dimensions, width)
+        self._constant = bias.double()
+        if time is not None:
+            self._constant = self._constant + self._features(np.array([time], np.float32)) @ self._columns[:, 3]
 
-    return on_lattice
+    def __call__(self, x: Float32, y: Float32, z: Float32) -> npt.NDArray[np.float32]:
+        """All values (X, Y, Z)."""
+        lattice, plane = self.on_lattice(x, y, z), len(y) * len(z)
+        planes = [lattice.values(np.arange(i * plane, (i + 1) * plane)) for i in range(len(x))]
+        return np.stack(planes).reshape(len(x), len(y), len(z))
 
+    def on_lattice(self, x: Float32, y: Float32, z: Float32) -> FieldLattice:
+        """The field where some of its values, and bounds, can be asked for."""
+        in_x, in_y, in_z = (self._features(at) @ self._columns[:, axis] for axis, at in enumerate((x, y, z)))
+        x_table, y_table, z_table = (table.float().numpy() for table in (in_x + self._constant, in_y, in_z))
+        weights, biases = ([tensor.numpy() for tensor in self._others[start::2]] for start in (0, 1))
+        return FieldLattice(make_layers((x_table, y_table, z_table), weights, biases))
 
-def _axis_table(layout: FieldLayout, weight: Tensor, axis: int, coordinates: Float32) -> Tensor:
-    """What the features of one axis add to the first layer at each coordinate, (planes, width)."""
-    columns = slice(axis, None, layout.dimensions)
-    encoded = encode(torch.from_numpy(coordinates)[:, None], layout.octaves)  # (planes, 1 + 2 octaves)
-    return encoded @ weight[:, columns].T
+    def _features(self, coordinates: Float32) -> Tensor:
+        """What the encoding makes of coordinates of one axis, (planes, 1 + 2 octaves) float64."""
+        return encode(torch.from_numpy(coordinates).double()[:, None], self._octaves)
 
 
 def _after_first_layer(tensors: Sequence[Tensor], first: Tensor) -> Tensor:

@@ -48,6 +48,8 @@ class SamplingRecipe(BaseModel):
     """Lattice points per axis of the isosurface."""
     level: float = 1.386
     """Logit of the isosurface; 1.386 is a probability of 0.8."""
+    grid: Literal["regular", "sheared"] = "regular"
+    """`sheared` evaluates the field where the original does, up to a voxel from where its vertices are put."""
 
 
 class HyperDiffusionRecipe(Recipe):
