@@ -61,18 +61,48 @@ def render(shape: Shape, *, size: int = 192, color: Color = GENERATED, frame: in
     if isinstance(shape, Sequence):
         return render(shape.frames[frame], size=size, color=color)
     with _silence():
-        return _studio(size).draw(centred(shape), color)
+        (still,) = centred(Sequence((shape,))).frames
+        return _studio(size).draw(still, color, framing=_points(still))
 
 
-def centred(shape: Mesh | PointCloud) -> Mesh | PointCloud:
-    """`shape` with the middle of its bounding box at the origin and its farthest point at distance 1.
+def render_strip(clip: Sequence, *, count: int, size: int = 192, color: Color = GENERATED) -> UInt8:
+    """`count` frames of `clip`, evenly through it, side by side and seen from one place: (size, count * size, 4) RGBA.
 
-    Vertices that no face names are dropped.
+    A clip that cannot be drawn gives placeholders.
     """
-    if isinstance(shape, PointCloud):
-        return PointCloud(_in_unit_ball(shape.points))
-    used, faces = np.unique(shape.faces, return_inverse=True)
-    return Mesh(_in_unit_ball(shape.vertices[used]), faces.astype(np.int32))
+    if defect(clip):
+        return np.tile(placeholder(size), (1, count, 1))
+    clip = centred(clip)
+    framing = np.concatenate([_points(frame) for frame in clip.frames])
+    chosen = [clip.frames[index * len(clip.frames) // count] for index in range(count)]
+    with _silence():
+        return np.concatenate([_studio(size).draw(frame, color, framing=framing) for frame in chosen], axis=1)
+
+
+def centred(clip: Sequence) -> Sequence:
+    """`clip` with the middle of its bounding box at the origin and its farthest point at distance 1.
+
+    All frames are moved and scaled alike. Vertices that no face names are dropped.
+    """
+    frames = [_without_strays(frame) if isinstance(frame, Mesh) else frame for frame in clip.frames]
+    points = [_points(frame) for frame in frames]
+    ends = np.cumsum([len(part) for part in points])[:-1]
+    moved = np.split(_in_unit_ball(np.concatenate(points)), ends)
+    return Sequence(
+        tuple(
+            Mesh(place, frame.faces) if isinstance(frame, Mesh) else PointCloud(place)
+            for frame, place in zip(frames, moved, strict=True)
+        )
+    )
+
+
+def _points(shape: Mesh | PointCloud) -> Float32:
+    return shape.vertices if isinstance(shape, Mesh) else shape.points
+
+
+def _without_strays(mesh: Mesh) -> Mesh:
+    used, faces = np.unique(mesh.faces, return_inverse=True)
+    return Mesh(mesh.vertices[used], faces.astype(np.int32))
 
 
 def creased(mesh: Mesh) -> pyvista.PolyData:
@@ -125,14 +155,15 @@ class _Studio:
         self.plotter.enable_ssao(radius=0.2, bias=0.004, kernel_size=24, blur=True)
         self.plotter.camera.view_angle = VIEW_ANGLE
 
-    def draw(self, shape: Mesh | PointCloud, color: Color) -> UInt8:
+    def draw(self, shape: Mesh | PointCloud, color: Color, *, framing: Float32) -> UInt8:
+        """A picture of `shape` that the points `framing` (P, 3) would just fill."""
         plotter = self.plotter
         plotter.clear_actors()
+        distance = self._aim(framing)
         if isinstance(shape, Mesh):
-            self._aim(shape.vertices)
             self._add_mesh(shape, color)
         else:
-            self._add_points(shape.points.astype(np.float64), color, distance=self._aim(shape.points))
+            self._add_points(shape.points.astype(np.float64), color, distance=distance)
         plotter.render()
         return _downsample(plotter.screenshot(return_img=True, transparent_background=True))
 

@@ -46,6 +46,7 @@ def render_html(results: Results, board: Board, pictures: Pictures, figures: Seq
         others=others,
         missing=facts.missing(board),
         portraits=pictures.portraits,
+        has_clips=any(tile.frames > 1 for gallery in pictures.galleries for tile in gallery.tiles),
         galleries=[_gallery(gallery) for gallery in pictures.galleries],
         near=[_near_group(entry, rows, facts.distance_scale(results)) for entry, rows in pictures.near],
         near_unit=f" (×{facts.distance_scale(results):g})" if facts.distance_scale(results) != 1 else "",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hdbench.geometry.rendering import GENERATED, REAL, Color, encode_webp, render
+from hdbench.geometry.rendering import GENERATED, REAL, Color, encode_webp, render, render_strip
 from hdbench.progress import Progress
 from hdbench.reporting.summary import Nearness, nearness
 from hdbench.reporting.tables import NOISE, Board, Line
@@ -19,6 +19,11 @@ TILES, CONTROL_TILES = 20, 10
 """Shapes shown of a model or the reference, and of a control."""
 MODELS, CONTROL_MODELS = 8, 2
 """How many of them can be turned."""
+CLIPS, CONTROL_CLIPS = 8, 4
+"""Likewise where shapes are sequences, whose pictures and models are larger."""
+CLIP_MODELS, CONTROL_CLIP_MODELS = 3, 1
+STRIP, STRIP_SIZE = 8, 160
+"""Frames in the moving picture of a sequence, and pixels along each side of them."""
 NEAR, CONTROL_NEAR = 4, 2
 """Samples shown with their nearest training shapes."""
 
@@ -30,6 +35,8 @@ class Tile:
     name: str
     picture: str = ""
     """data: URL; empty for an invalid shape, and for one the run's folder does not hold."""
+    frames: int = 1
+    """How many frames of a sequence stand in the picture, side by side."""
     model: str = ""
     """glTF in base64; empty where the shape is only a picture."""
     reason: str = ""
@@ -73,10 +80,9 @@ def draw_pictures(run: Path, results: Results, board: Board, *, progress: Progre
         albums = {line.rows[0].model: _sample_album(run, line.rows[0], task.advance) for line in board.lines}
         reference = _Album(run / "reference", REAL, task.advance)
         training = _Album(run / "neighbours", REAL, task.advance)
-        galleries = [Gallery("Reference shapes", None, reference.first(TILES, models=MODELS))]
+        galleries = [Gallery("Reference shapes", None, reference.first(is_control=False))]
         for line in board.lines:
-            tiles, models = (CONTROL_TILES, CONTROL_MODELS) if line.is_control else (TILES, MODELS)
-            galleries.append(Gallery(line.title, line, albums[line.rows[0].model].first(tiles, models=models)))
+            galleries.append(Gallery(line.title, line, albums[line.rows[0].model].first(is_control=line.is_control)))
         shown = []
         for entry in near:
             album = albums[entry.line.rows[0].model]
@@ -101,41 +107,51 @@ class _Album:
     color: Color
     advance: Callable[[], None]
     shapes: ShapeSet | None = field(init=False)
-    drawn: dict[int, Tile] = field(init=False, default_factory=dict)
+    drawn: dict[tuple[int, bool], Tile] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.shapes = ShapeSet.open(self.folder) if (self.folder / "points.npz").is_file() else None
 
-    def first(self, count: int, *, models: int) -> tuple[Tile, ...]:
-        """The first `count` shapes, valid or not; the first `models` valid ones can be turned."""
+    def first(self, *, is_control: bool) -> tuple[Tile, ...]:
+        """The first shapes, valid or not; the first valid ones of them can be turned. Sequences move."""
         if self.shapes is None:
             return ()
+        count, models = (CONTROL_TILES, CONTROL_MODELS) if is_control else (TILES, MODELS)
+        if self.shapes.kind == "sequence":
+            count, models = (CONTROL_CLIPS, CONTROL_CLIP_MODELS) if is_control else (CLIPS, CLIP_MODELS)
         turned = [index for index in range(len(self.shapes)) if self.shapes.valid[index]][:models]
         return tuple(
-            self._tile(self.shapes, index, with_model=index in turned) for index in range(min(count, len(self.shapes)))
+            self._tile(self.shapes, index, with_model=index in turned, moving=True)
+            for index in range(min(count, len(self.shapes)))
         )
 
     def named(self, name: str) -> Tile:
-        """The shape called `name`, without a model."""
+        """The shape called `name`, without a model; the middle frame of a sequence."""
         if self.shapes is None or name not in self.shapes.ids:
             return Tile(name)
-        return self._tile(self.shapes, self.shapes.ids.index(name), with_model=False)
+        moving = self.shapes.kind != "sequence"  # else the same picture as in the gallery
+        return self._tile(self.shapes, self.shapes.ids.index(name), with_model=False, moving=moving)
 
-    def _tile(self, shapes: ShapeSet, index: int, *, with_model: bool) -> Tile:
-        if index not in self.drawn:
-            self.drawn[index] = self._draw(shapes, index, with_model=with_model)
+    def _tile(self, shapes: ShapeSet, index: int, *, with_model: bool, moving: bool) -> Tile:
+        if (index, moving) not in self.drawn:
+            self.drawn[index, moving] = self._draw(shapes, index, with_model=with_model, moving=moving)
             self.advance()
-        return self.drawn[index]
+        return self.drawn[index, moving]
 
-    def _draw(self, shapes: ShapeSet, index: int, *, with_model: bool) -> Tile:
+    def _draw(self, shapes: ShapeSet, index: int, *, with_model: bool, moving: bool) -> Tile:
         name = shapes.ids[index]
         if not shapes.valid[index]:
             return Tile(name, reason=shapes.invalid.get(name, "invalid"))
         shape = shapes.shape(index)
-        middle = len(shape.frames) // 2 if isinstance(shape, Sequence) else 0
-        webp = encode_webp(render(shape, size=SIZE, color=self.color, frame=middle))
+        frames = min(STRIP, len(shape.frames)) if isinstance(shape, Sequence) and moving else 1
+        if isinstance(shape, Sequence) and frames > 1:
+            picture = render_strip(shape, count=frames, size=STRIP_SIZE, color=self.color)
+        else:
+            middle = len(shape.frames) // 2 if isinstance(shape, Sequence) else 0
+            picture = render(shape, size=SIZE, color=self.color, frame=middle)
+        webp = base64.b64encode(encode_webp(picture)).decode()
         model = base64.b64encode(to_glb(shape, color=self.color)).decode() if with_model else ""
-        return Tile(name, f"data:image/webp;base64,{base64.b64encode(webp).decode()}", model)
+        return Tile(name, f"data:image/webp;base64,{webp}", frames, model)
 
 
 def _sample_album(run: Path, row: Row, advance: Callable[[], None]) -> _Album:

@@ -108,6 +108,32 @@ def test_sequences_show_the_frame_asked_for():
         )
 
 
+def test_a_strip_shows_frames_from_one_place():
+    moving = Sequence(tuple(Mesh(box(0.3, 0.3, 0.3).vertices + np.float32([0, y, 0]), TRIANGLES) for y in (0, 1, 2, 3)))
+    strip = rendering.render_strip(moving, count=2, size=64)
+    assert strip.shape == (64, 128, 4)
+    low, high = (covered(part)[0] for part in (strip[:, :64], strip[:, 64:]))  # frames 0 and 2
+    assert low.mean() > high.mean() + 15  # it rises
+    assert np.ptp(low) < 32  # and is drawn no larger than the whole clip allows
+    assert np.array_equal(rendering.render_strip(Sequence((cloud(), cloud())), count=2, size=48)[:, :48],
+                          rendering.render(cloud(), size=48))  # fmt: skip
+
+
+def test_a_strip_of_what_is_no_clip_gives_placeholders():
+    blank = rendering.placeholder(32)
+    assert np.array_equal(rendering.render_strip(Sequence(()), count=3, size=32), np.concatenate([blank] * 3, axis=1))
+
+
+def test_centred_keeps_the_motion_between_frames():
+    cube = box(1, 1, 1)
+    stray = Mesh(np.concatenate([cube.vertices + np.float32([4, 0, 0]), [[50, 50, 50]]]), cube.faces)
+    first, second = rendering.centred(Sequence((cube, stray))).frames
+    assert len(second.vertices) == 8
+    np.testing.assert_allclose(second.vertices - first.vertices, np.tile([4 / np.sqrt(11), 0, 0], (8, 1)), atol=1e-6)
+    both = np.concatenate([first.vertices, second.vertices])
+    assert np.linalg.norm(both, axis=1).max() == pytest.approx(1)
+
+
 def test_color_is_the_material():
     red = rendering.render(box(1, 1, 1), size=64, color=(220, 40, 40))[32, 32]
     assert red[0] > 2 * red[1]

@@ -202,3 +202,19 @@ def test_size_of_a_default_run_stays_in_bounds():
     models = 7 * pictures.MODELS + 3 * pictures.CONTROL_MODELS
     tiles = 7 * pictures.TILES + 3 * pictures.CONTROL_TILES + 4 * (6 * pictures.NEAR + 3 * pictures.CONTROL_NEAR)
     assert models * largest_model + tiles * largest_picture + 1_000_000 < 10_000_000
+
+
+def test_size_of_a_run_on_sequences_stays_in_bounds():
+    """Four methods, three controls and the reference, each clip of 16 frames at its largest."""
+    from hdbench.geometry.rendering import encode_webp, render
+    from hdbench.reporting import pictures
+    from hdbench.reporting.viewer import FRAME_FACES
+
+    model = 16 * (8 * FRAME_FACES / 2 + 6 * FRAME_FACES) * 1.1 * 4 / 3  # closed: half as many vertices as faces
+    still, frame = (
+        len(encode_webp(render(cloud(0), size=size))) * 4 / 3 for size in (pictures.SIZE, pictures.STRIP_SIZE)
+    )
+    models = 5 * pictures.CLIP_MODELS + 3 * pictures.CONTROL_CLIP_MODELS
+    frames = pictures.STRIP * (5 * pictures.CLIPS + 3 * pictures.CONTROL_CLIPS)
+    stills = 4 * (4 * pictures.NEAR + 3 * pictures.CONTROL_NEAR)
+    assert models * model + frames * frame + stills * still + 1_000_000 < 10_000_000

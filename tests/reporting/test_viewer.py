@@ -6,7 +6,17 @@ import pytest
 import trimesh
 from report_examples import box, cloud
 
-from hdbench.reporting.viewer import FACES, POINTS, packed, script_hashes, to_glb, viewer_page
+from hdbench.reporting.viewer import (
+    CLIP_FACES,
+    FACES,
+    FRAME_FACES,
+    FRAME_POINTS,
+    POINTS,
+    packed,
+    script_hashes,
+    to_glb,
+    viewer_page,
+)
 from hdbench.shapes import Mesh, PointCloud, Sequence
 
 COLOR = (120, 170, 214)
@@ -43,11 +53,55 @@ def test_large_meshes_and_clouds_become_small():
     assert len(read(to_glb(points, color=COLOR)).vertices) == POINTS
 
 
-def test_points_and_sequences():
+def test_points_and_a_sequence_of_one_frame():
     points = cloud(0)
     found = read(to_glb(points, color=COLOR))
     assert len(found.vertices) == len(points.points)
-    assert to_glb(Sequence((points, cloud(1))), color=COLOR) == to_glb(points, color=COLOR)
+    assert to_glb(Sequence((points,)), color=COLOR) == to_glb(points, color=COLOR)
+
+
+def frames_of(glb: bytes) -> tuple[dict, list[np.ndarray]]:
+    """The document of a glTF, and the vertices of its frames in their order."""
+    document = json.loads(glb[20 : 20 + int.from_bytes(glb[12:16], "little")])
+    names = [node["name"] for node in document["nodes"][:-1]]
+    assert names == [f"frame{index}" for index in range(len(names))]
+    scene = trimesh.load(io.BytesIO(glb), file_type="glb")
+    nodes = [scene.graph[name] for name in names]
+    return document, [trimesh.transform_points(scene.geometry[mesh].vertices, place) for place, mesh in nodes]
+
+
+def test_frames_of_one_topology_share_their_faces_and_move():
+    mesh = box(0)
+    clip = Sequence(tuple(Mesh(mesh.vertices + np.float32([0, 0.1 * k, 0]), mesh.faces) for k in range(5)))
+    document, frames = frames_of(to_glb(clip, color=COLOR))
+    assert len(frames) == 5
+    assert len({mesh["primitives"][0]["indices"] for mesh in document["meshes"]}) == 1
+    steps = np.diff([frame[:, 1].mean() for frame in frames])
+    np.testing.assert_allclose(steps, steps[0], atol=2 / 32767)
+    assert steps[0] > 0.01
+
+
+def test_large_clips_of_one_topology_keep_it():
+    sphere = trimesh.creation.icosphere(subdivisions=5)
+    clip = Sequence(tuple(Mesh(sphere.vertices * [1, 1 + k / 4, 1], sphere.faces) for k in range(3)))
+    document, frames = frames_of(to_glb(clip, color=COLOR))
+    assert len({mesh["primitives"][0]["indices"] for mesh in document["meshes"]}) == 1
+    indices = document["accessors"][document["meshes"][0]["primitives"][0]["indices"]]
+    assert indices["count"] / 3 == pytest.approx(CLIP_FACES, rel=0.05)
+    heights = [np.ptp(frame[:, 1]) for frame in frames]
+    assert heights == pytest.approx([4 / 3, 5 / 3, 2], rel=0.01)  # the clip's tallest frame fills the ball
+
+
+def test_clips_of_many_topologies_and_of_points():
+    spheres = [trimesh.creation.icosphere(subdivisions=level) for level in (1, 4)]
+    clip = Sequence(tuple(Mesh(sphere.vertices, sphere.faces) for sphere in spheres))
+    document, _ = frames_of(to_glb(clip, color=COLOR))
+    counts = [document["accessors"][mesh["primitives"][0]["indices"]]["count"] / 3 for mesh in document["meshes"]]
+    assert counts[0] == 80
+    assert 0.9 * FRAME_FACES <= counts[1] <= FRAME_FACES
+    points = [PointCloud(np.random.default_rng(k).normal(size=(3000, 3))) for k in range(2)]
+    _, frames = frames_of(to_glb(Sequence(tuple(points)), color=COLOR))
+    assert all(len(frame) <= FRAME_POINTS for frame in frames)
 
 
 def test_container_is_sound():

@@ -173,8 +173,8 @@ BEAR = _MOVING | {
     "ear_length": Between(0.13, 0.16), "tail_length": 0.16, "tail_width": 0.14, "tail_angle": -40,
     "thigh": Between(0.21, 0.25), "upper_arm": Between(0.19, 0.23), "shank": Between(0.1, 0.125),
     "paw_length": Between(0.26, 0.32), "paw_width": Between(0.2, 0.24), "hind_parts": (0.45, 0.42, 0.13),
-    "fore_parts": (0.45, 0.42, 0.13), "hind_slack": Between(1.06, 1.12), "hind_foot_angle": 10.0, "gait": OneOf("walk", "walk", "gallop"),
-    "sway": Between(4, 8), "wag": 4.0,
+    "fore_parts": (0.45, 0.42, 0.13), "hind_slack": Between(1.06, 1.12), "hind_foot_angle": 10.0,
+    "gait": OneOf("walk", "walk", "gallop"), "sway": Between(4, 8), "wag": 4.0,
 }
 ELEPHANT = _MOVING | {
     "hind": Between(0.98, 1.1), "fore": Between(1.04, 1.16), "rump_depth": Between(0.76, 0.86),

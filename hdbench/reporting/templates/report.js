@@ -25,7 +25,11 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.dataset.glb) show(button);
   else if (button?.dataset.copy) navigator.clipboard?.writeText(button.dataset.copy).then(() => (button.textContent = "Copied"));
-  else if (button?.dataset.close !== undefined || event.target === dialog) dialog.close();
+  else if (button?.dataset.halt !== undefined) {
+    const halted = document.body.classList.toggle("halted");
+    button.setAttribute("aria-pressed", halted);
+    button.textContent = halted ? "Play the pictures" : "Pause the pictures";
+  } else if (button?.dataset.close !== undefined || event.target === dialog) dialog.close();
 });
 dialog.addEventListener("close", () => dialog.open || dialog.querySelector("div").replaceChildren());
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => (part.open = true)));
