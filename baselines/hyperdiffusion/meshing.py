@@ -12,6 +12,7 @@ from ..training import fixed_threads
 from .fields import FieldLayout, frozen_at, lattice_field
 from .fitting import Placement
 from .recipe import HyperDiffusionRecipe
+from .sheared import sheared_isosurface
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,5 +37,8 @@ def shape_unit(unit: ShapeUnit) -> Mesh | Clip:
 def _surface(unit: ShapeUnit, layout: FieldLayout, vector: Float32) -> Mesh:
     sampling = unit.recipe.sampling
     with torch.inference_mode(), fixed_threads(1):
-        mesh = isosurface(lattice_field(layout, vector), resolution=sampling.resolution, level=sampling.level)
+        if sampling.grid == "sheared":
+            mesh = sheared_isosurface(layout, vector, resolution=sampling.resolution, level=sampling.level)
+        else:
+            mesh = isosurface(lattice_field(layout, vector), resolution=sampling.resolution, level=sampling.level)
     return Mesh(unit.placement.to_dataset(mesh.vertices), mesh.faces)

@@ -23,6 +23,7 @@ from hdbench.shapes import Float32, Kind, Mesh, Shape
 from hdbench.shapes import Sequence as Clip
 from hdbench.store import write_atomic
 
+from ..diffusion import Denoiser
 from ..training import fixed_threads, train
 from .collection import FieldCollection
 from .fitting import Placement
@@ -132,12 +133,13 @@ class HyperDiffusion(Method):
         self.denoiser.initialize(derive_seed(context.seed, "denoiser"))
         standardized = ((vectors - self.mean) / self.deviation).to(context.device)
         diffusion = self.recipe.diffusion.build()
+        network = self._network(context.device)
 
         def loss(rows: Tensor, noise_generator: torch.Generator) -> Tensor:
             x0 = standardized[rows.to(context.device)]
             steps = torch.randint(len(diffusion), (len(x0),), generator=noise_generator).to(context.device)
             noise = torch.randn(x0.shape, generator=noise_generator).to(context.device)
-            return diffusion.losses(self.denoiser, x0, steps, noise).mean()
+            return diffusion.losses(network, x0, steps, noise).mean()
 
         trained = train(
             self.denoiser,
@@ -246,7 +248,7 @@ class HyperDiffusion(Method):
         starts = torch.from_numpy(great_circle(start, end, count)).to(context.device)
         diffusion = self.recipe.diffusion.build().respaced(self.recipe.sampling.steps)
         with torch.inference_mode(), fixed_threads(self.recipe.training.threads):
-            *_, weights = diffusion.trajectory(self.denoiser, starts, sampler="ddim")
+            *_, weights = diffusion.trajectory(self._predictor(context.device), starts, sampler="ddim")
         return list(self._shapes(self._natural(weights), context, resolution=FIGURE_RESOLUTION))
 
     def _denoise(self, block: int, seed: int, device: str) -> Iterator[Float32]:
@@ -260,7 +262,7 @@ class HyperDiffusion(Method):
 
         diffusion = self.recipe.diffusion.build().respaced(sampling.steps)
         trajectory = diffusion.trajectory(
-            self.denoiser, noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta
+            self._predictor(device), noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta
         )
         while True:
             with torch.inference_mode(), fixed_threads(self.recipe.training.threads):
@@ -268,6 +270,24 @@ class HyperDiffusion(Method):
             if x is None:
                 return
             yield self._natural(x)
+
+    def _network(self, device: str) -> Denoiser:
+        """The denoiser, compiled where the recipe asks for it and the device gains by it."""
+        compiled: Denoiser = (
+            torch.compile(self.denoiser) if self.recipe.denoiser.compile and device == "cuda" else self.denoiser
+        )
+        return compiled
+
+    def _predictor(self, device: str) -> Denoiser:
+        """The denoiser as samplers call it: in the recipe's precision, float32 in and out."""
+        network = self._network(device)
+        halved = self.recipe.sampling.mixed_precision and device == "cuda"
+
+        def predict(x: Tensor, steps: Tensor) -> Tensor:
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=halved):
+                return network(x, steps).float()
+
+        return predict
 
     @staticmethod
     def _streams(first: int, count: int, seed: int) -> list[np.random.Generator]:

@@ -25,6 +25,8 @@ class DenoiserRecipe(BaseModel):
     """Range of the time embedding's frequencies, as powers of two."""
     standardize: bool = False
     """Centre the weight vectors and divide them by one deviation, that of all their numbers together."""
+    compile: bool = False
+    """Let torch compile the network for training and sampling on a GPU. A CPU runs it as it is."""
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
@@ -44,6 +46,8 @@ class SamplingRecipe(BaseModel):
     eta: float = Field(default=0.0, ge=0, le=1)
     block: int = Field(default=32, ge=1)
     """Samples denoised together: always the same neighbours, so that no bit depends on which were asked for."""
+    mixed_precision: bool = False
+    """Denoise in bfloat16 on a GPU, but for the time embedding. A CPU computes in float32 all the same."""
     resolution: int = Field(default=356, ge=2)
     """Lattice points per axis of the isosurface."""
     level: float = 1.386

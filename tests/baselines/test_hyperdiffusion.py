@@ -316,6 +316,16 @@ def test_damaged_models_are_refused_with_one_line(fitted, tmp_path, damage):
     assert str(tmp_path) in str(caught.value)
 
 
+def test_switches_for_gpus_change_nothing_on_a_cpu(fitted):
+    model, folder = fitted
+    other = HyperDiffusion.load(folder / "model", context(folder / "workspace"))
+    sampling = model.recipe.sampling.model_copy(update={"mixed_precision": True})
+    denoiser = model.recipe.denoiser.model_copy(update={"compile": True})
+    other.recipe = model.recipe.model_copy(update={"sampling": sampling, "denoiser": denoiser})
+    drawn = [each.sample_weights([0, 5], 1, context(folder / "workspace")) for each in (model, other)]
+    np.testing.assert_array_equal(*drawn)
+
+
 class TestFigures:
     def test_denoising_ends_at_the_sample(self, fitted):
         model, folder = fitted

@@ -116,3 +116,14 @@ def test_positions_can_be_switched_off():
     assert on.decoder.pos_emb.requires_grad
     assert not off.decoder.pos_emb.requires_grad
     assert not off.decoder.pos_emb.any()
+
+
+def test_the_time_embedding_is_never_rounded():
+    """In mixed precision the products of frequencies and steps stay float32: their rounding is what was learnt."""
+    model = Transformer((6, 2), width=8, depth=1, heads=2)
+    steps = torch.tensor([0, 123, 499])
+    with torch.inference_mode():
+        exact = model.scalar_embedder(steps)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert model(torch.zeros(3, 8), steps).dtype == torch.bfloat16
+            assert torch.equal(model.scalar_embedder(steps), exact)
