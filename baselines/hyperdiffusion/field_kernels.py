@@ -8,6 +8,8 @@ on whichever machine.
 Written out in vectors this is faster than the general product of a BLAS, which is built for matrices that do not fit
 the cache, and it can leave out what is zero: in neighbouring points the same ReLUs are closed, usually more than half.
 Adding a finite weight times zero changes no sum but -0 to 0, and no value is -0 in the end.
+
+numba's cache of a kernel does not notice that this file changed: touch `field_bounds.py` with it.
 """
 
 import math

@@ -69,11 +69,10 @@ def certified_values(lattice: Lattice, shape: tuple[int, int, int], level: np.fl
     values = np.full(last - first + 1, -np.inf, np.float32)
     _fill(values, above - first, np.float32(np.inf))
     _fill(values, open_ - first, np.float32(np.nan))  # second, so that faces that blocks share are evaluated
-    flat = values.reshape(-1)
-    unknown = np.flatnonzero(np.isnan(flat))
-    in_lattice = np.stack(np.unravel_index(unknown, values.shape)) + first[:, None]
-    flat[unknown] = lattice.values(np.ravel_multi_index(tuple(in_lattice), shape))
     x, y, z = first.tolist()
+    for i, plane in enumerate(values):  # a plane at a time, since lists of all points are larger than their values
+        j, k = np.nonzero(np.isnan(plane))
+        plane[j, k] = lattice.values(((x + i) * shape[1] + y + j) * shape[2] + z + k)
     return LatticeValues(values, (x, y, z))
 
 
