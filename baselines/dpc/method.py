@@ -1,0 +1,265 @@
+"""DPC (Luo and Hu 2021): every point is denoised for itself, given a latent of the whole shape."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hdbench.datasets.base import Dataset
+from hdbench.errors import HdbenchError
+from hdbench.method import Context, Method
+from hdbench.progress import Task
+from hdbench.recipe import Changes, Recipe, merged
+from hdbench.seeds import derive_seed, generator
+from hdbench.shapes import Float32, Kind, PointCloud
+from hdbench.store import write_atomic
+
+from ..training import fixed_threads, train
+from .clouds import Placement, TrainingClouds, training_clouds
+from .network import DPCNetwork
+from .originals import read_generator
+from .recipe import DPCRecipe, NetworkRecipe
+
+MULTIPLICATIONS_PER_SECOND = 1.9e10
+"""Of one core, in these small layers: for the estimate of time only."""
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a model remembers of how it was made."""
+
+    seed: int | None
+    """None where it was trained elsewhere."""
+    shapes: int
+    """Training shapes learnt from."""
+    left_out: dict[str, str]
+    """Reason by name of training shape."""
+    placement: Placement
+    """Where samples are put."""
+    checkpoint_rule: str
+    loss_curve: list[tuple[int, float]] = field(default_factory=list)
+
+
+class DPC(Method):
+    """A variational autoencoder of clouds: PointNet in, diffusion of single points out, a flow as the prior."""
+
+    name: ClassVar[str] = "dpc"
+    title: ClassVar[str] = "DPC"
+    output: ClassVar[Kind] = "points"
+    version: ClassVar[int] = 1
+    recipe_type: ClassVar[type[Recipe]] = DPCRecipe
+
+    recipe: DPCRecipe
+    report: FitReport
+    network: DPCNetwork
+
+    @classmethod
+    def supports(cls, dataset: Dataset) -> str | None:
+        """See `Method.supports`: single shapes, be they meshes or clouds."""
+        return "it learns single shapes, no sequences" if dataset.kind == "sequence" else None
+
+    @classmethod
+    def estimate_seconds(cls, dataset: Dataset, recipe: Recipe, count: int) -> float:
+        """See `Method.estimate_seconds`: from the multiplications of the two networks that see points."""
+        recipe = _own(recipe)
+        shapes, sampling = len(dataset.ids("train")), recipe.sampling
+        encode, denoise = _multiplications_per_point(recipe.network)
+        learnt = recipe.training.total_steps(shapes) * recipe.training.batch_size * recipe.clouds.points
+        drawn = count * sampling.points * sampling.steps
+        multiplications = 3 * (encode + denoise) * learnt + denoise * drawn
+        return 5 + 0.05 * shapes + multiplications / MULTIPLICATIONS_PER_SECOND / 2
+
+    def fit(self, dataset: Dataset, recipe: Recipe, context: Context) -> None:
+        """See `Method.fit`."""
+        self.recipe = _own(recipe)
+        clouds = training_clouds(dataset, dataset.ids("train"), self.recipe.clouds, context)
+        self._build(context.device)
+        self.network.initialize(derive_seed(context.seed, "network"))
+        trained = train(
+            self.network,
+            Objective(self.network, self.recipe, clouds, context.device),
+            self.recipe.training,
+            items=len(clouds.points),
+            seed=derive_seed(context.seed, "training"),
+            workspace=context.workspace,
+            progress=context.progress,
+            description="training DPC",
+        )
+        self.network.load_state_dict(trained.weights)
+        self.report = FitReport(
+            seed=context.seed,
+            shapes=len(clouds.points),
+            left_out=clouds.left_out,
+            placement=clouds.placement,
+            checkpoint_rule=trained.rule,
+            loss_curve=trained.curve,
+        )
+
+    def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[PointCloud]:
+        """See `Method.sample`."""
+        size, drawn = self.recipe.sampling.block, dict[int, Float32]()
+        blocks = {index // size for index in indices}
+        with context.progress.task("denoising points", self.recipe.sampling.steps * len(blocks)) as task:
+            for index in indices:
+                block, place = divmod(index, size)
+                if block not in drawn:
+                    drawn[block] = self._denoise(block, seed, context.device, task)
+                yield PointCloud(self.report.placement.to_dataset(drawn[block][place]))
+
+    def _denoise(self, block: int, seed: int, device: str, task: Task) -> Float32:
+        """One block of samples (block size, points, 3) as the network makes them."""
+        sampling = self.recipe.sampling
+        streams = [
+            generator(seed, "dpc", index) for index in range(block * sampling.block, (block + 1) * sampling.block)
+        ]
+
+        def normal(*shape: int) -> Tensor:
+            rows = [stream.standard_normal(shape, np.float32) for stream in streams]
+            return torch.from_numpy(np.stack(rows)).to(device)
+
+        diffusion = self.recipe.diffusion.build().respaced(sampling.steps)
+        with torch.inference_mode(), fixed_threads(self.recipe.training.threads):
+            latents = self.network.flow.inverse(normal(self.network.latent))
+            trajectory = diffusion.trajectory(
+                lambda x, steps: self.network.denoise(x, steps, latents),
+                normal(sampling.points, 3),
+                sampler="ddpm",
+                noise=lambda: normal(sampling.points, 3),
+            )
+            for points in trajectory:
+                last = points
+                task.advance()
+        return np.asarray(last.cpu().numpy())
+
+    def save(self, folder: Path) -> None:
+        """See `Method.save`: `model.safetensors`, with the original's names, and `model.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors")
+        description = {"method": self.name, "version": self.version, "recipe": self.recipe.model_dump(mode="json")}
+        description["report"] = asdict(self.report)
+        write_atomic(folder / "model.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, context: Context) -> Self:
+        """See `Method.load`."""
+        try:
+            description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            report = dict(description["report"])
+            placement = report.pop("placement")
+            curve = [(int(step), float(value)) for step, value in report.pop("loss_curve")]
+            model = cls()
+            model.recipe = DPCRecipe.model_validate(description["recipe"])
+            model.report = FitReport(
+                **report, placement=Placement(tuple(placement["center"]), placement["scale"]), loss_curve=curve
+            )
+            model._build(context.device)
+            model.network.load_state_dict(load_file(folder / "model.safetensors"))
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise HdbenchError(f"{folder} holds no DPC model that can be read ({reason}).") from error
+        return model
+
+    @classmethod
+    def import_original(
+        cls, path: Path, folder: Path, context: Context, *, category: str | None = None, changes: Changes
+    ) -> str:
+        """See `Method.import_original`: a generator's checkpoint (`GEN_….pt`), whose options decide the recipe.
+
+        The file does not say where its training shapes stood, nor how large they were: samples stay normalised.
+        """
+        original = read_generator(path)
+        model = cls()
+        circumstances = () if category is None else (category,)
+        model.recipe = _own(cls.load_recipe("paper", circumstances, changes=merged(original.facts, changes)))
+        model._build("cpu")
+        original.fill(model.network, path)
+        model.report = FitReport(
+            seed=None, shapes=0, left_out={}, placement=Placement(), checkpoint_rule=f"imported from {path.name}"
+        )
+        model.save(folder)
+        count = sum(parameter.numel() for parameter in model.network.parameters())
+        return f"a generator of {count:,} parameters; its samples have normalised coordinates"
+
+    def loss_curve(self) -> list[tuple[int, float]]:
+        """See `Method.loss_curve`."""
+        return self.report.loss_curve
+
+    def _build(self, device: str) -> None:
+        """Networks of the recipe's size, their parameters yet to come."""
+        self.network = DPCNetwork(self.recipe.diffusion.build(), **dict(self.recipe.network)).to(device)
+        self.network.eval()
+
+
+class Objective:
+    """The loss of one training step: mean squared error of the noise, and divergence of the latents."""
+
+    def __init__(self, network: DPCNetwork, recipe: DPCRecipe, clouds: TrainingClouds, device: str) -> None:
+        self.network, self.device = network, device
+        self.objective, self.diffusion = recipe.objective, recipe.diffusion.build()
+        self.clouds = torch.from_numpy(clouds.points).to(device)  # (N, pool, 3)
+        groups = self.objective.time_steps
+        self.points = min(recipe.clouds.points, self.clouds.shape[1]) // groups * groups
+        if not self.points:
+            raise HdbenchError(
+                f"A recipe with clouds.points = {recipe.clouds.points} cannot deal them out among "
+                f"objective.time_steps = {groups}; take fewer time steps."
+            )
+
+    def __call__(self, rows: Tensor, noise: torch.Generator) -> Tensor:
+        """Loss of the clouds `rows` (B,); latents, time steps and noise are drawn from `noise`."""
+        if len(rows) == 1:
+            rows = rows.repeat(2)  # batch norm needs company
+        groups = self.objective.time_steps
+        points = self._draw(rows, noise)
+        mean, log_variance = self.network.encoder(points)
+        latents = mean + (0.5 * log_variance).exp() * self._normal(mean, noise)
+        x0 = points.reshape(len(rows) * groups, -1, 3)
+        contexts = latents.repeat_interleave(groups, 0)
+        errors = self.diffusion.losses(
+            lambda x, steps: self.network.denoise(x, steps, contexts),
+            x0,
+            self._times(len(x0), noise).to(self.device),
+            self._normal(x0, noise),
+        )
+        divergence = self.network.latent_penalty(latents, log_variance)
+        return errors.mean() + self.objective.kl_weight * divergence.mean()
+
+    def _draw(self, rows: Tensor, noise: torch.Generator) -> Tensor:
+        """Points (B, P, 3) of the clouds `rows`: neighbours in the pool, whose order is random."""
+        pool = self.clouds.shape[1]
+        start = torch.randint(pool, (len(rows), 1), generator=noise)
+        chosen = (start + torch.arange(self.points)) % pool
+        return self.clouds[rows[:, None].to(self.device), chosen.to(self.device)]
+
+    def _times(self, count: int, noise: torch.Generator) -> Tensor:
+        """Time steps (count,)."""
+        if not self.objective.spread_times:
+            return torch.randint(len(self.diffusion), (count,), generator=noise)
+        order = torch.randperm(count, generator=noise)
+        shares = (order + torch.rand(count, generator=noise)) / count
+        return (shares * len(self.diffusion)).long().clamp(max=len(self.diffusion) - 1)
+
+    def _normal(self, like: Tensor, noise: torch.Generator) -> Tensor:
+        return torch.randn(like.shape, generator=noise).to(self.device)
+
+
+def _own(recipe: Recipe) -> DPCRecipe:
+    if not isinstance(recipe, DPCRecipe):
+        raise TypeError(f"DPC needs a DPCRecipe, not a {type(recipe).__name__}")
+    return recipe
+
+
+def _multiplications_per_point(network: NetworkRecipe) -> tuple[int, int]:
+    """Of the encoder's shared layers and of the denoiser."""
+    encoder, decoder = (3, *network.encoder_widths), (3, *network.decoder_widths, 3)
+    encode, denoise = (sum(a * b for a, b in pairwise(sizes)) for sizes in (encoder, decoder))
+    return encode, denoise
