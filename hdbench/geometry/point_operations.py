@@ -5,7 +5,8 @@ What this module guarantees: on the CPU the indices are those of a plain float32
 number of threads. On other devices the same functions take a plain torch path with the same conventions.
 
 Points are (N, P, 3) float32 and finite; features are channels first, (N, C, P), as torch's convolutions want them.
-Indices are int64. The functions of features are linear maps and carry gradients to the features.
+Indices are int64. The functions of features are linear maps and carry gradients to the features; they compute in
+float32 whatever precision the features come in.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -139,7 +140,7 @@ def devoxelise(grid: Tensor, voxels: Voxels) -> Tensor:
 
 def interpolate(features: Tensor, interpolation: Interpolation) -> Tensor:
     """Weighted sums of features at the queries; (N, C, P) to (N, C, Q)."""
-    return _Gather.apply(features, *interpolation)
+    return _Gather.apply(features.float(), *interpolation)
 
 
 def group_maximum(rows: Tensor, sizes: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ def group_maximum(rows: Tensor, sizes: Tensor) -> Tensor:
 
 def _scatter(features: Tensor, interpolation: Interpolation, size: int) -> Tensor:
     """The adjoint of `interpolate`: (N, C, Q) to (N, C, size)."""
-    return _Scatter.apply(features, *interpolation, size)
+    return _Scatter.apply(features.float(), *interpolation, size)
 
 
 class _Gather(torch.autograd.Function):

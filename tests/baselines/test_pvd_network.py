@@ -10,6 +10,8 @@ from hdbench_baselines.pvd.layers import Attention, ChannelGate
 from hdbench_baselines.pvd.pvcnn import PVCNN2, SHARES, Size, hierarchy, multiplications, time_features
 from safetensors.torch import load_file
 
+from hdbench.geometry import point_operations
+
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden data are not beside this checkout")
 SMALL = Size(width=0.25, resolutions=(8, 4, 2), radii=(0.2, 0.4, 0.8, 1.6), neighbours=8, dropout=0.0)
@@ -194,6 +196,20 @@ def test_clouds_of_a_batch_do_not_meet(small):
         for index in range(3):
             alone = small(x[index : index + 1], steps[index : index + 1])
             torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("device", ["cpu", "none"])
+def test_half_precision_comes_close(small, monkeypatch, device):
+    """As on GPUs, where a recipe wants it; index operations keep to float32 on either of their ways."""
+    monkeypatch.setattr(point_operations, "KERNEL_DEVICE", device)
+    x = torch.randn(2, 3, 384, generator=torch.Generator().manual_seed(6))
+    steps = torch.tensor([10, 600])
+    expected = small(x, steps)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = small(x, steps)
+        out.float().square().mean().backward()  # raises where precisions do not meet
+    small.zero_grad()
+    assert float((out - expected).detach().abs().mean()) < 0.05 * float(expected.detach().abs().mean())
 
 
 def test_every_parameter_learns(small):
