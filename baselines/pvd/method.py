@@ -37,10 +37,12 @@ MULTIPLICATIONS_PER_SECOND = 5e10
 """Of one core in the convolutions of a forward pass: for the estimate of time only."""
 SECONDS_PER_POINT = 5e-6
 """Of one core in everything else of a forward pass: for the estimate of time only."""
+TRAINING_OVER_FORWARD = 2.2
+"""Time of a training step over that of its forward pass: for the estimate of time only."""
 PARALLEL_TRAINING = 1.6
 """How much faster two threads train than one: for the estimate of time only."""
-UNTRAINED = Moments((0.0, 0.0, 0.0), 1.0)
-"""What samples of an imported model are put into coordinates with, where nothing else is said: left as they are."""
+AS_THEY_ARE = Moments((0.0, 0.0, 0.0), 1.0)
+"""What samples of an imported model are put into place with where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class PVD(Method):
             work = multiplications(recipe.network.size, points)
             return work / MULTIPLICATIONS_PER_SECOND + points * SECONDS_PER_POINT
 
-        fitting = 3 * forward(recipe.data.points) * items / PARALLEL_TRAINING
+        fitting = TRAINING_OVER_FORWARD * forward(recipe.data.points) * items / PARALLEL_TRAINING
         reading = 0.05 * shapes
         return 5 + reading + fitting + forward(sampling.points) * sampling.steps * drawn / 2
 
@@ -197,7 +199,7 @@ class PVD(Method):
         refuse_misfit(tensors, {name: value.shape for name, value in model.denoiser.state_dict().items()}, str(path))
         model.denoiser.load_state_dict(tensors, assign=True)
         moments = model.recipe.data.moments
-        model.report = FitReport(0, 0, moments or UNTRAINED, f"imported from {path.name}", [])
+        model.report = FitReport(0, 0, moments or AS_THEY_ARE, f"imported from {path.name}", [])
         model.save(folder)
         places = "the data's coordinates" if moments else "normalised coordinates (set data.mean and data.deviation)"
         return f"a denoiser of {sum(map(Tensor.numel, tensors.values())):,} parameters; its samples have {places}"
