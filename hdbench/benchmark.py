@@ -17,7 +17,7 @@ from hdbench.errors import HdbenchError
 from hdbench.evaluation import PointSet
 from hdbench.execution import cpu_count
 from hdbench.method import Method, broken_methods, get_method, methods
-from hdbench.metrics.protocols import get_protocol
+from hdbench.metrics.protocols import get_protocol, usual_protocol
 from hdbench.progress import Progress
 from hdbench.provenance import provenance
 from hdbench.recipe import parse_changes
@@ -88,9 +88,8 @@ class Run:
         self.dataset = open_limited(
             plan.dataset, plan.category, plan.limit, strict=plan.strict, store=store, progress=progress
         )
-        is_4d = self.dataset.kind == "sequence"
-        layout = "sequences" if is_4d else "clouds"
-        self.protocol = named or get_protocol("hyperdiffusion-4d" if is_4d else "hyperdiffusion")
+        layout = "sequences" if self.dataset.kind == "sequence" else "clouds"
+        self.protocol = named or get_protocol(usual_protocol(layout))
         self.protocol.refuse_layout(layout, self.dataset.name)
         self.reference_ids = reference_ids(self.dataset)
         self.count = plan.count or len(self.reference_ids)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+UNDERPOWERED = 3
 
 app = typer.Typer(
     name="hdbench",
@@ -189,7 +190,10 @@ def evaluate(
     samples: Annotated[Path, typer.Argument(help="Generated shapes: a folder, an .npz or an .npy.")],
     reference: Annotated[Path, typer.Option(help="The real shapes to compare with.")],
     train: Annotated[Path | None, typer.Option(help="The training shapes, for novelty.")] = None,
-    protocol: Annotated[str, typer.Option(help="One or more, comma-separated.")] = "hyperdiffusion",
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="One or more, comma-separated; hyperdiffusion, or hyperdiffusion-4d, if not given."),
+    ] = None,
     metrics: Annotated[
         str,
         typer.Option(help="Only these metrics or families, comma-separated: cd, emd, emd_published, …"),
@@ -216,7 +220,7 @@ def evaluate(
         samples,
         reference,
         train=train,
-        protocol=_names(protocol),
+        protocol=None if protocol is None else _names(protocol),
         metrics=_names(metrics) or None,
         extractor=extractor,
         backend=backend,
@@ -238,6 +242,40 @@ def report(run: Annotated[Path, typer.Argument(help="A run's folder.")], quiet: 
 
     for path in write_report(run, progress=choose_progress(quiet=quiet)):
         print(path)
+
+
+@app.command(epilog="Example: hdbench gate new.json --against published.json --markdown comment.md")
+def gate(
+    new: Annotated[Path, typer.Argument(help="Results of hdbench run, or scores of hdbench evaluate --json.")],
+    against: Annotated[Path, typer.Option(help="The results to hold them against.")],
+    junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write them as a pull request's comment here.")] = None,
+    floor: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC=CHANGE", help="Forgive changes up to this; repeatable.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where a change could not have been seen.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the paired comparison.")] = 0,
+) -> None:
+    """Say of each metric whether a model has become worse; exit code 1 when one has."""
+    from hdbench.gate import gate as judge
+    from hdbench.gate import load_thresholds
+    from hdbench.reporting.verdicts import headline, to_junit, to_markdown, verdict_table
+    from hdbench.store import refuse_unwritable, write_atomic
+
+    for path in filter(None, (junit, markdown)):
+        refuse_unwritable(path)
+    verdicts = judge(new, against, thresholds=load_thresholds(Path("pyproject.toml"), floor or ()), seed=seed)
+    if junit:
+        write_atomic(junit, to_junit(verdicts))
+    if markdown:
+        write_atomic(markdown, to_markdown(verdicts))
+    _console().print(verdict_table(verdicts))
+    for line in (headline(verdicts), *verdicts.notes):
+        print(line)
+    if verdicts.has("regressed"):
+        raise typer.Exit(1)
+    if strict and verdicts.has("underpowered"):
+        raise typer.Exit(UNDERPOWERED)
 
 
 @data_app.command("list", epilog="Example: hdbench data list")

@@ -13,7 +13,7 @@ from hdbench.distances.chamfer import cd_sq_matrix
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.geometry.normalisation import moments
 from hdbench.geometry.sampling import Reduction, shape_points
-from hdbench.metrics.protocols import Protocol, get_protocol
+from hdbench.metrics.protocols import Protocol, get_protocol, usual_protocol
 from hdbench.metrics.scoring import Statistics, score_points
 from hdbench.progress import Progress
 from hdbench.provenance import provenance
@@ -146,7 +146,7 @@ def evaluate(
     reference: Any,
     *,
     train: Any = None,
-    protocol: str | Iterable[str] = "hyperdiffusion",
+    protocol: str | Iterable[str] | None = None,
     metrics: Iterable[str] | None = None,
     extractor: str | None = None,
     backend: str | None = None,
@@ -163,7 +163,8 @@ def evaluate(
         reference: The real shapes to compare with, in any of these forms.
         train: The shapes the model learnt from, for novelty, and for protocols that de-normalise samples with them
             (not those of an hdbench run, which are in the coordinates of the data).
-        protocol: One name or several, see `hdbench protocols list`; the same samples are scored under each.
+        protocol: One name or several, see `hdbench protocols list`; the same samples are scored under each. None is
+            `hyperdiffusion`, or `hyperdiffusion-4d` for sequences.
         metrics: Metrics or families (`cd`, `emd`, `emd_published`, …) to compute; None is what the protocols ask for.
         extractor: The feature extractor of FPD and KPD; None is the published one where it was imported, else the
             embedded one.
@@ -177,6 +178,9 @@ def evaluate(
     Raises:
         HdbenchError: For anything that cannot be read or compared, saying what, where and how to mend it.
     """
+    if protocol is None:
+        reference = open_point_set(reference, role="reference", seed=seed, progress=progress)
+        protocol = usual_protocol("sequences" if reference.points.ndim == 4 else "clouds")
     names = (protocol,) if isinstance(protocol, str) else tuple(protocol)
     metrics = None if metrics is None else tuple(metrics)
     if not names:

@@ -42,7 +42,7 @@ def test_help_imports_nothing_heavy():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run"], ["fit"], ["sample"], ["evaluate"], ["report"],
+    [["run"], ["fit"], ["sample"], ["evaluate"], ["report"], ["gate"],
      ["data", "list"], ["data", "prepare"], ["methods", "list"], ["methods", "test"],
      ["protocols", "list"], ["protocols", "show"], ["zoo", "import"], ["doctor"]],
     ids=" ".join,
@@ -167,3 +167,24 @@ def test_unequal_point_counts_are_refused_where_the_protocol_needs_equal_ones(co
     assert code == 2
     assert "1000" in err
     assert "1500" in err
+
+
+def test_gate_says_how_it_went(command, tmp_path):
+    rng = np.random.default_rng(0)
+    reference, good, other, bad = rng.normal(size=(4, 40, 32, 3)) * np.exp(0.3 * rng.normal(size=(4, 40, 1, 3)))
+    np.savez(tmp_path / "reference.npz", points=reference)
+    for name, points in {"good": good, "other": other, "bad": bad * 3 + 1}.items():
+        np.savez(tmp_path / f"{name}.npz", points=points)
+        options = ["--reference", tmp_path / "reference.npz", "--metrics", "cd", "--json", tmp_path / f"{name}.json"]
+        assert command("evaluate", tmp_path / f"{name}.npz", "--protocol", "lion", *options)[0] == 0
+    against = ["--against", tmp_path / "good.json"]
+    assert command("gate", tmp_path / "good.json", *against)[0] == 0
+    assert command("gate", tmp_path / "other.json", *against)[0] == 0
+    assert command("gate", tmp_path / "other.json", *against, "--strict")[0] == 3
+    files = ["--junit", tmp_path / "j.xml", "--markdown", tmp_path / "m.md"]
+    code, out, _ = command("gate", tmp_path / "bad.json", *against, *files)
+    assert code == 1
+    assert "regressed" in out
+    assert "<failure" in (tmp_path / "j.xml").read_text()
+    assert "regressed" in (tmp_path / "m.md").read_text()
+    assert command("gate", tmp_path / "missing.json", *against)[0] == 2

@@ -110,6 +110,13 @@ def test_another_back_end_agrees_and_signs_its_values(sets):
     assert "backend" not in expected["mmd_cd"].signature
 
 
+def test_without_a_protocol_the_layout_decides():
+    rng = np.random.default_rng(0)
+    clouds, clips = rng.normal(size=(2, 10, 32, 3)), rng.normal(size=(2, 10, 3, 32, 3))
+    assert hdbench.evaluate(*clouds, metrics=["cd"])["nna_cd"].protocol == "hyperdiffusion"
+    assert hdbench.evaluate(*clips, metrics=["cd"])["nna_cd"].protocol == "hyperdiffusion-4d"
+
+
 def test_several_protocols_in_one_call(sets):
     evaluation = hdbench.evaluate(*sets, protocol=["hyperdiffusion", "pvd"], metrics=["cd"])
     assert {score.protocol for score in evaluation.scores} == {"hyperdiffusion", "pvd"}

@@ -7,7 +7,7 @@
                                   or `vertices` and `faces`
                                   (also `v` and `f`), vertices (T, V, 3) for a sequence,
                                   or many meshes under the keys `<id>/v` and `<id>/f`
-    folder of such files          one shape per file
+    folder of such files          one shape per file (one array alone is a set)
     folder of folders             one shape per sub-folder, whose files are its frames, in natural order
     train/ val/ test/             any of the two above in each
     samples/<method> of a run     see `hdbench.shapes.ShapeSet`
@@ -163,6 +163,8 @@ def _folder_entries(path: Path) -> list[Entry]:
             for split in splits
             for entry in _flat_entries(_children(split))
         ]
+    if len(children) == 1 and children[0].suffix.lower() in (".npy", ".npz"):  # nobody compares one shape: it is a set
+        return _file_entries(children[0])
     return _flat_entries(children)
 
 

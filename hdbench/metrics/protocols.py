@@ -136,6 +136,11 @@ def normalise(points: Float32, how: Normalisation) -> Float32:
     return np.asarray(points, np.float32)
 
 
+def usual_protocol(layout: str) -> str:
+    """The protocol of those who ask for none, by layout ("clouds" or "sequences")."""
+    return "hyperdiffusion-4d" if layout == "sequences" else "hyperdiffusion"
+
+
 def get_protocol(name: str) -> Protocol:
     """The protocol called `name`; raises HdbenchError with the nearest known name."""
     if name not in PROTOCOLS:

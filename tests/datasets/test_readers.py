@@ -367,3 +367,8 @@ def complaint(path: Path) -> str:
 def _exported(mesh: trimesh.Trimesh, suffix: str) -> bytes:
     content = mesh.export(file_type=suffix)
     return content.encode() if isinstance(content, str) else content
+
+
+def test_one_array_alone_in_a_folder_is_a_set(tmp_path):
+    np.savez(tmp_path / "samples.npz", points=np.random.default_rng(0).normal(size=(4, 30, 3)))
+    assert [shape.points.shape for _, shape in read_shapes(tmp_path)] == [(30, 3)] * 4
