@@ -83,9 +83,12 @@ class FeaturePropagation(nn.Module):
         super().__init__()
         self.mlp = SharedMLP(inputs, widths, dimensions=1)
 
-    def forward(self, features: Tensor, upward: Interpolation, skipped: Tensor) -> Tensor:
-        """Features (B, C, M) of a level and (B, D, P) of the one above -> (B, widths[-1], P)."""
-        return self.mlp(torch.cat([interpolate(features, upward), skipped], dim=1))
+    def forward(self, features: Tensor, time: Tensor, upward: Interpolation, skipped: Tensor) -> Tensor:
+        """Features (B, C, M) of a level, of the time (B, T), and (B, D, P) of the level above -> (B, widths[-1], P).
+
+        The time is the same at all points: interpolating it, as published code does, changes nothing.
+        """
+        return self.mlp(torch.cat([with_time(interpolate(features, upward), time), skipped], dim=1))
 
 
 class PVCNN2(nn.Module):
@@ -147,7 +150,7 @@ class PVCNN2(nn.Module):
         features = self.global_att(features)
         for index, layers in zip(reversed(range(len(levels))), self.fp_layers, strict=True):
             propagation, *convolutions = layers.children()
-            features = propagation(with_time(features, time), levels[index].upward, skipped[index])
+            features = propagation(features, time, levels[index].upward, skipped[index])
             features = convolve(convolutions, features, voxels[index])
         predicted: Tensor = self.classifier(features)
         return predicted
