@@ -65,6 +65,8 @@ class VoxelDiffusion(Method):
     recipe: VoxelRecipe
     report: FitReport
     network: UNet
+    mean: Tensor
+    """(T, R, R, R): subtracted from grids; zero where the recipe does not centre. T is 1 for meshes."""
 
     @classmethod
     def supports(cls, dataset: Dataset) -> str | None:
@@ -99,6 +101,8 @@ class VoxelDiffusion(Method):
         self._build(frames, context.device)
         self.network.initialize(derive_seed(context.seed, "network"))
         grids = torch.from_numpy(collection.values)  # (N, T, R, R, R)
+        self.mean = grids.mean(0, dtype=torch.float64).float() * self.recipe.grid.center
+        grids = grids - self.mean
         labels: Tensor | None = None
         if self._frames_are_items(frames):
             labels = torch.arange(grids.shape[1]).repeat(len(grids))
@@ -182,7 +186,7 @@ class VoxelDiffusion(Method):
                 x = next(trajectory, None)
             if x is None:
                 return
-            yield x.reshape(sampling.block, frames, size, size, size).cpu()
+            yield x.reshape(sampling.block, frames, size, size, size).cpu() + self.mean
 
     def _denoiser(self, labels: Tensor | None) -> Denoiser:
         return lambda x, steps: self.network(x, steps, labels)
@@ -192,13 +196,14 @@ class VoxelDiffusion(Method):
 
     def _build(self, frames: int | None, device: str) -> None:
         """A network of the recipe's size, its parameters yet to come."""
-        self.network = unet(self.recipe.network, frames).to(device)
+        self.network = unet(self.recipe, frames).to(device)
         self.network.eval()
 
     def save(self, folder: Path) -> None:
         """See `Method.save`: `model.safetensors` and `model.json`."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        tensors = {f"network.{name}": tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        tensors["grid.mean"] = self.mean
         save_file(tensors, folder / "model.safetensors")
         description = {"method": self.name, "version": self.version, "recipe": self.recipe.model_dump(mode="json")}
         description["report"] = asdict(self.report)
@@ -216,7 +221,9 @@ class VoxelDiffusion(Method):
             model.recipe = VoxelRecipe.model_validate(description["recipe"])
             model.report = FitReport(**report)
             model._build(model.report.frames, context.device)
-            model.network.load_state_dict(load_file(folder / "model.safetensors"))
+            tensors = load_file(folder / "model.safetensors")
+            model.mean = tensors.pop("grid.mean")
+            model.network.load_state_dict({k.removeprefix("network."): tensor for k, tensor in tensors.items()})
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise HdbenchError(f"{folder} holds no voxel diffusion model that can be read ({reason}).") from error
@@ -227,17 +234,21 @@ class VoxelDiffusion(Method):
         return self.report.loss_curve
 
 
-def unet(size: NetworkRecipe, frames: int | None) -> UNet:
+def unet(recipe: VoxelRecipe, frames: int | None) -> UNet:
     """The network for meshes (`frames` None) or for sequences of that many frames."""
+    size, resolution = recipe.network, recipe.grid.resolution
     if frames is None:
-        return UNet(size)
-    return UNet(size, labels=frames) if size.frames == "items" else UNet(size, channels=frames)
+        return UNet(size, resolution=resolution)
+    if size.frames == "items":
+        return UNet(size, resolution=resolution, labels=frames)
+    return UNet(size, resolution=resolution, channels=frames)
 
 
 def multiplications(size: NetworkRecipe, resolution: int, channels: int) -> int:
     """Multiplications of a forward pass over one grid of so many channels."""
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        UNet(size, channels=channels)(torch.empty(1, channels, *[resolution] * 3), torch.zeros(1, dtype=torch.int64))
+        grid = torch.empty(1, channels, *[resolution] * 3)
+        UNet(size, resolution=resolution, channels=channels)(grid, torch.zeros(1, dtype=torch.int64))
     return counter.get_total_flops() // 2
 
 

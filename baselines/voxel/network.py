@@ -133,10 +133,11 @@ class UNet(nn.Module):
     """Predicts clean grids from noisy ones.
 
     `channels` is the number of values per voxel (frames, where these are channels). With `labels` the network is also
-    told one of that many numbers for each item (the frame, where frames are items of their own).
+    told one of that many numbers for each item (the frame, where frames are items of their own). `resolution` is that
+    of the grids; only learned positions tie the network to it.
     """
 
-    def __init__(self, size: NetworkRecipe, *, channels: int = 1, labels: int | None = None) -> None:
+    def __init__(self, size: NetworkRecipe, *, resolution: int, channels: int = 1, labels: int | None = None) -> None:
         super().__init__()
         self.patch = size.patch
         self.width = size.width
@@ -146,6 +147,8 @@ class UNet(nn.Module):
         )
         if labels is not None:
             self.label_emb = nn.Embedding(labels, 4 * size.width)
+        if size.positions:
+            self.positions = nn.Parameter(torch.zeros(1, size.width, *[resolution // size.patch] * 3))
         builder = _Builder(size)
         self.input_blocks = nn.ModuleList(builder.down(folded))
         self.middle_block = builder.middle()
@@ -165,8 +168,10 @@ class UNet(nn.Module):
         if x.device.type == "cpu":  # where convolutions are a third faster so
             x = x.contiguous(memory_format=torch.channels_last_3d)
         kept = []
-        for stage in self.input_blocks:
+        for number, stage in enumerate(self.input_blocks):
             x = stage(x, embedding)
+            if not number and hasattr(self, "positions"):
+                x = x + self.positions
             kept.append(x)
         x = self.middle_block(x, embedding)
         for stage in self.output_blocks:
@@ -176,8 +181,9 @@ class UNet(nn.Module):
     def initialize(self, seed: int) -> None:
         """Fresh parameters as the original has them: torch's usual ranges, and zeros where a residual ends.
 
-        Weights and biases are uniform within 1 / sqrt(inputs), embeddings normal, norms identity; the last convolution
-        of residual blocks, attention and network is zero, so that the network starts as a plain pass through.
+        Weights and biases are uniform within 1 / sqrt(inputs), embeddings normal, positions zero, norms identity. The
+        last convolution of residual blocks, attention and network is zero, so that blocks start as a plain pass
+        through, and the network with a prediction of nothing.
         """
         generator = torch.Generator().manual_seed(seed)
         for module in self.modules():
@@ -189,6 +195,8 @@ class UNet(nn.Module):
                 bound = 1 / math.sqrt(module.weight[0].numel())
                 for parameter in module.parameters():
                     parameter.data.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
+        if hasattr(self, "positions"):
+            self.positions.data.zero_()
         for last in [self.out[-1], *self._residual_ends()]:
             for parameter in last.parameters():
                 parameter.data.zero_()

@@ -25,6 +25,8 @@ class GridRecipe(BaseModel):
     """Places per axis of a voxel at which `share` asks for inside or outside."""
     exponent: float = Field(default=0.5, gt=0)
     """Applied to `share`; below 1 it raises what is thinner than a voxel."""
+    center: bool = False
+    """Learn how grids differ from the mean of the training grids, not the grids themselves."""
     unit: int = Field(default=8, ge=1)
     """Shapes per unit of work: the grain at which voxelising resumes."""
 
@@ -56,6 +58,8 @@ class NetworkRecipe(BaseModel):
     """Halve and double all three axes; the original leaves the first at full resolution."""
     patch: int = Field(default=1, ge=1)
     """Edge of the blocks of voxels that are folded into channels before the first convolution."""
+    positions: bool = False
+    """Add a learned embedding of each cell after the first convolution."""
     frames: Literal["channels", "items"] = "channels"
     """Of sequences: all frames as channels of one grid, or each frame a grid of its own whose number is told."""
 

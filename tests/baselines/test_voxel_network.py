@@ -52,7 +52,7 @@ def trace(model, grids):
 def test_network_is_the_originals(name, size, channels):
     entries = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["files"]
     args = next(entry for entry in entries if entry["file"] == f"voxel/{name}_io.npz")["args"]
-    model = UNet(size, channels=channels)
+    model = UNet(size, resolution=8, channels=channels)
     own = model.state_dict()
     assert list(own) == list(args["recipe_ranges"])
     for key, interval in args["recipe_ranges"].items():
@@ -66,7 +66,10 @@ def test_network_is_the_originals(name, size, channels):
 
 def test_the_papers_network_has_its_parameters():
     with torch.device("meta"):
-        model, frames_as_channels = UNet(NetworkRecipe()), UNet(NetworkRecipe(), channels=16)
+        model, frames_as_channels = (
+            UNet(NetworkRecipe(), resolution=24),
+            UNet(NetworkRecipe(), resolution=24, channels=16),
+        )
     assert sum(p.numel() for p in model.parameters()) == 10_420_289
     assert len(model.state_dict()) == 276
     assert sum(p.numel() for p in frames_as_channels.parameters()) == 10_446_224
@@ -74,7 +77,7 @@ def test_the_papers_network_has_its_parameters():
 
 def test_the_papers_network_never_halves_the_first_axis():
     with torch.device("meta"):
-        shapes = trace(UNet(NetworkRecipe()), torch.empty(1, 1, 24, 24, 24))
+        shapes = trace(UNet(NetworkRecipe(), resolution=24), torch.empty(1, 1, 24, 24, 24))
     down = [(32, 24, 24, 24)] * 3 + [(32, 24, 12, 12)] + [(64, 24, 12, 12)] * 2 + [(64, 24, 6, 6)]
     down += [(128, 24, 6, 6)] * 2
     up = [(128, 24, 6, 6)] * 2 + [(128, 24, 12, 12)] + [(64, 24, 12, 12)] * 2 + [(64, 24, 24, 24)]
@@ -84,10 +87,16 @@ def test_the_papers_network_never_halves_the_first_axis():
 
 def test_all_axes_can_be_halved_and_voxels_folded():
     size = NetworkRecipe(width=8, groups=4, blocks=1, halve_all_axes=True, patch=2, attention=())
-    shapes = trace(UNet(size), torch.zeros(2, 1, 16, 16, 16))
+    shapes = trace(UNet(size, resolution=16), torch.zeros(2, 1, 16, 16, 16))
     assert shapes[0] == (8, 8, 8, 8)
     assert shapes[len(shapes) // 2] == (32, 2, 2, 2)
-    assert UNet(size)(torch.zeros(2, 1, 16, 16, 16), torch.zeros(2, dtype=torch.int64)).shape == (2, 1, 16, 16, 16)
+    assert UNet(size, resolution=16)(torch.zeros(2, 1, 16, 16, 16), torch.zeros(2, dtype=torch.int64)).shape == (
+        2,
+        1,
+        16,
+        16,
+        16,
+    )
 
 
 def test_time_steps_become_cosines_then_sines():
@@ -109,7 +118,7 @@ def test_folding_moves_blocks_of_voxels_into_channels():
 
 def test_initial_parameters_hang_on_the_seed_alone_and_predict_nothing():
     def build(seed):
-        model = UNet(TINY_3D)
+        model = UNet(TINY_3D, resolution=8)
         model.initialize(seed)
         return model
 
@@ -120,7 +129,7 @@ def test_initial_parameters_hang_on_the_seed_alone_and_predict_nothing():
 
 
 def test_numbers_of_frames_are_told():
-    model = UNet(TINY_3D, labels=3)
+    model = UNet(TINY_3D, resolution=8, labels=3)
     model.initialize(0)
     rng = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -128,6 +137,19 @@ def test_numbers_of_frames_are_told():
     x, steps = torch.randn(1, 1, 8, 8, 8, generator=rng).expand(2, -1, -1, -1, -1), torch.tensor([5, 5])
     first, second = model(x, steps, torch.tensor([0, 2]))
     assert not torch.allclose(first, second)
+
+
+def test_positions_tell_cells_apart():
+    size = NetworkRecipe(width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, positions=True)
+    model = UNet(size, resolution=8)
+    model.initialize(0)
+    assert model.positions.shape == (1, 8, 4, 4, 4)
+    seen = trace(model, torch.zeros(1, 1, 8, 8, 8))
+    assert seen[0] == (8, 4, 4, 4)
+    torch.nn.init.ones_(model.out[-1].weight)
+    plain = model(torch.zeros(1, 1, 8, 8, 8), torch.tensor([0]))
+    model.positions.data[0, :, 1, 1, 1] = 3
+    assert not torch.allclose(model(torch.zeros(1, 1, 8, 8, 8), torch.tensor([0])), plain)
 
 
 @pytest.mark.parametrize(
