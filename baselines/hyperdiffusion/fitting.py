@@ -55,7 +55,7 @@ class FittingRecipe(BaseModel):
     optimizer: Literal["muon", "adam"] = "muon"
     """`muon` with a cosine schedule over `steps`; or `adam`, cut on plateaus, stopped by patience (the original)."""
     learning_rate: float = Field(default=0.03, gt=0)
-    steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=2500, ge=1)
     """Length of a round; with `adam` the longest."""
     rounds: int = Field(default=1, ge=1)
     """Rounds a fit may take, each going on where the last ended: as many as it takes to reach `stop_iou`."""

@@ -114,12 +114,17 @@ def test_papers_field(benchmark, airplane, original_way):
 def test_default_field(benchmark, original_way):
     recipe = load_recipe(HyperDiffusionRecipe, "hdbench_baselines.hyperdiffusion", "default").fields
     ((labelled, held_out),) = prepared(recipe, 1)
-    (vector,) = benchmark.pedantic(
-        fit, args=(start_of(recipe), [labelled], recipe), kwargs={"steps": recipe.steps, "seed": 0}, rounds=3
-    )
+
+    def all_rounds():
+        vector = start_of(recipe)
+        for turn in range(recipe.rounds):
+            vector = fit(vector, [labelled], recipe, steps=recipe.steps, seed=turn)
+        return vector[0]
+
+    vector = benchmark.pedantic(all_rounds, rounds=3)
     iou = volume_iou(recipe.layout, vector, held_out)
     record(benchmark, iou=iou, original_ratio=original_way / benchmark.stats.stats.min)
-    assert iou >= 0.85  # from random weights; a run starts from the category's common start
+    assert iou >= 0.9  # from random weights; a run starts from the category's common start
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
