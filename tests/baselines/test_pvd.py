@@ -106,9 +106,9 @@ def test_samples_lie_where_the_data_lie(fitted):
     mean, deviation = np.array(model.report.moments.mean), model.report.moments.deviation
     samples = list(model.sample(range(3), 1, context(folder)))
     assert all(defect(sample) is None and sample.points.shape == (2048, 3) for sample in samples)
-    # Hardly trained, it still leaves noise of about unit deviation: in the data's coordinates, about theirs.
+    # Hardly trained, it sees little behind the noise but where the data lie.
     assert np.abs(np.mean([sample.points for sample in samples], axis=(0, 1)) - mean).max() < deviation
-    assert 0.3 * deviation < np.std([sample.points for sample in samples]) < 3 * deviation
+    assert 0.1 * deviation < np.std([sample.points for sample in samples]) < 2 * deviation
 
 
 def test_workers_change_no_bit(fitted):
