@@ -256,7 +256,8 @@ def denoise(block: Block) -> Float32:
         return torch.from_numpy(np.stack(rows)).to(block.device)
 
     process = block.recipe.diffusion.build().respaced(sampling.steps)
-    with torch.inference_mode(), fixed_threads(1), kernel_threads(1):
+    threads = 1 if block.device == "cpu" else block.recipe.training.threads
+    with torch.inference_mode(), fixed_threads(1), kernel_threads(threads):
         trajectory = process.trajectory(
             block.denoiser, noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta
         )

@@ -171,12 +171,13 @@ class PVCNN2(nn.Module):
 def hierarchy(points: Tensor, *, radii: Sequence[float], neighbours: int) -> list[Level]:
     """The levels below each cloud of (B, P, 3): farthest points from index 0 on, their balls, and the way back up.
 
-    Indices carry no gradient, and the coordinates need none.
+    Indices carry no gradient, and the coordinates need none. Farthest points are chosen on the CPU whatever the
+    device: each hangs on the one before, and a kernel there outruns a thousand launches on a GPU.
     """
     levels = []
     size = points.shape[1]
     for share, radius in zip(SHARES, radii, strict=True):
-        chosen = farthest_points(points, size // share)
+        chosen = farthest_points(points.cpu(), size // share).to(points.device)
         centres = points.gather(1, chosen[..., None].expand(-1, -1, 3))
         balls = ball_query(centres, points, radius=radius, count=neighbours, boundary="open")
         inside = points.gather(1, balls.flatten(1)[..., None].expand(-1, -1, 3)).unflatten(1, balls.shape[1:])
