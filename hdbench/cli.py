@@ -178,7 +178,8 @@ def sample(
     from hdbench.models import draw_samples
     from hdbench.progress import choose_progress
 
-    folder = out or Path(f"{model}-samples-{seed}")
+    named = model if model.name not in ("", "..") else model.resolve()
+    folder = out or Path(f"{named}-samples-{seed}")
     drawn = draw_samples(model, folder, _workshop(choose_progress(quiet=quiet), device), count=count, seed=seed)
     print(f"{drawn} samples: {folder}")
 

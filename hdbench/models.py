@@ -15,10 +15,12 @@ from hdbench.method import Method, get_method
 from hdbench.recipe import Changes
 from hdbench.shapes import ShapeSet
 from hdbench.stages import Workshop
-from hdbench.store import copy_tree, write_atomic
+from hdbench.store import copy_tree, refuse_unwritable
 
 LABEL = "hdbench.json"
 SCHEMA = "hdbench/model/1"
+MODEL, SAMPLES = frozenset({LABEL}), frozenset({"points.npz", "manifest.json", "cost.json"})
+"""Files by which a folder is known to be written by hdbench, and may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def fit_model(plan: FitPlan, workshop: Workshop, out: Path | None = None) -> Pat
     """Fit a model, or find it in the store, and write it into `out` or a folder named after it; returns the folder."""
     method = get_method(plan.method)
     if out:
-        refuse_occupied(out)
+        _refuse_occupied(out, MODEL, source=plan.from_fields)
     dataset = open_limited(
         plan.dataset,
         plan.category,
@@ -60,9 +62,8 @@ def fit_model(plan: FitPlan, workshop: Workshop, out: Path | None = None) -> Pat
     else:
         model = stages.obtain_from_fields(workshop, plan.from_fields, entrant, seed=plan.seed)
     folder = out or Path("models") / f"{plan.category}-{method.name}-{model.key.digest[:10]}"
-    refuse_occupied(folder)
-    copy_tree(model.folder / "model", folder)
-    _label(folder, method)
+    _refuse_occupied(folder, MODEL, source=plan.from_fields)
+    copy_tree(model.folder / "model", folder, added={LABEL: _label(method)})
     return folder
 
 
@@ -72,20 +73,19 @@ def import_original(
     """Turn the original authors' file or folder `path` into files of ours in `out`; returns what was imported."""
     if not path.exists():
         raise HdbenchError(f"There is no file or folder {path}.")
-    refuse_occupied(out)
+    _refuse_occupied(out, MODEL, source=path)
     with tempfile.TemporaryDirectory() as scratch:
         context = workshop.context(Path(scratch), seed=0)
         new = Path(scratch) / "imported"
         what = method.import_original(path, new, context, category=category, changes=changes)
-        _label(new, method)
-        copy_tree(new, out)
+        copy_tree(new, out, added={LABEL: _label(method)})
     return what
 
 
 def draw_samples(folder: Path, out: Path, workshop: Workshop, *, count: int, seed: int) -> int:
     """Draw `count` samples of the model in `folder` into the folder `out`; returns how many it gave."""
     method = method_of(folder)
-    refuse_occupied(out)
+    _refuse_occupied(out, SAMPLES, source=folder)
     model = stages.adopt(workshop, method, folder)
     samples = stages.draw(workshop, method, model, count=count, seed=seed)
     copy_tree(samples.folder, out)
@@ -106,15 +106,20 @@ def method_of(folder: Path) -> type[Method]:
     return get_method(name)
 
 
-def refuse_occupied(out: Path) -> None:
-    """Raise HdbenchError unless `out` is new, empty, or something that these commands wrote before."""
-    known = (LABEL, "manifest.json")
-    if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in known):
-        raise HdbenchError(f"{out} is not empty and holds no model or samples; choose another folder with --out.")
+def _refuse_occupied(out: Path, files: frozenset[str], *, source: Path | None) -> None:
+    """Raise HdbenchError unless `out` is new, empty, or what the same command wrote before, with `files` in it.
+
+    Nor may what is read, `source`, lie in it: all of it is replaced.
+    """
     if out.exists() and not out.is_dir():
         raise HdbenchError(f"{out} is a file; choose a folder with --out.")
+    if source and out.resolve() in (source.resolve(), *source.resolve().parents):
+        raise HdbenchError(f"{out} would replace {source}, which is read; choose another folder with --out.")
+    if out.is_dir() and any(out.iterdir()) and not all((out / name).is_file() for name in files):
+        what = "samples" if files == SAMPLES else "model"
+        raise HdbenchError(f"{out} is not empty and holds no {what} of hdbench; choose another folder with --out.")
+    refuse_unwritable(out.resolve().with_name(f".{out.resolve().name}.tmp"))
 
 
-def _label(folder: Path, method: type[Method]) -> None:
-    text = json.dumps({"schema": SCHEMA, "method": method.name, "version": method.version}, indent=1)
-    write_atomic(folder / LABEL, text + "\n")
+def _label(method: type[Method]) -> str:
+    return json.dumps({"schema": SCHEMA, "method": method.name, "version": method.version}, indent=1) + "\n"

@@ -137,7 +137,12 @@ def obtain_from_fields(workshop: Workshop, fields: Path, entrant: Entrant, *, se
 
 def adopt(workshop: Workshop, method: type[Method], folder: Path) -> Artefact:
     """The saved model in `folder`, whoever fitted it, as an artefact that `draw` takes."""
-    inputs = {"method": method.name, "method_version": method.version, "files": folder_digest(folder)}
+    inputs = {
+        "method": method.name,
+        "method_version": method.version,
+        "files": folder_digest(folder),
+        "device": workshop.device,  # on which its samples will be drawn
+    }
 
     def make(workspace: Path) -> None:
         copy_tree(folder, workspace / "model")

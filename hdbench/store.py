@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hdbench import __version__
@@ -229,12 +230,19 @@ def _write_manifest(folder: Path, key: Key) -> None:
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
-def copy_tree(source: Path, target: Path) -> None:
-    """Make `target` an exact copy of the folder `source`; what stood there before is replaced as a whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+def copy_tree(source: Path, target: Path, *, added: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Make `target` a copy of the folder `source` with the files `added`, text by name.
+
+    What stood there before is replaced as a whole. Raises HdbenchError when nothing can be written there.
+    """
+    target = target.resolve()
+    with _naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     try:
         shutil.copytree(source, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        for name, text in added.items():
+            write_atomic(temporary / name, text)
         temporary.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hdbench import models
+from hdbench import models, stages
 from hdbench.benchmark import make_entrant, open_limited
 from hdbench.cli import _main
 from hdbench.errors import HdbenchError
@@ -80,11 +80,52 @@ def test_fitting_again_finds_the_folder_again(command, tmp_path):
 @pytest.mark.parametrize("out", ["data", "file"])
 def test_what_is_not_ours_is_never_replaced(command, tmp_path, out):
     (tmp_path / "file").write_text("precious")
+    (tmp_path / "data" / "manifest.json").write_text("{}")  # many tools call files so
     code, _, err = command(*FIT, "--out", out)
     assert code == 2
     assert "--out" in err
     assert (tmp_path / "data" / "train" / "train-0.npy").is_file()
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_models_samples_and_sources_never_replace_each_other(command, tmp_path):
+    assert command(*FIT, "--out", "model")[0] == 0
+    for out, words in (("model", "would replace"), (".", "would replace")):
+        code, _, err = command("sample", "model", "--count", 1, "--out", out, "--quiet")
+        assert code == 2
+        assert words in err
+    assert command(*FIT, "--out", "other")[0] == 0
+    code, _, err = command("sample", "model", "--count", 1, "--out", "other", "--quiet")
+    assert code == 2
+    assert "holds no samples" in err
+    assert (tmp_path / "other" / "hdbench.json").is_file()
+    assert command("sample", "model", "--count", 1, "--out", "mine", "--quiet")[0] == 0
+    code, _, err = command(*FIT, "--out", "mine")
+    assert code == 2
+    assert "holds no model" in err
+    assert command("sample", "model", "--count", 2, "--out", "mine", "--quiet")[0] == 0
+
+
+def test_samples_of_the_model_one_stands_in_lie_beside_it(command, tmp_path, monkeypatch):
+    assert command(*FIT, "--out", "model")[0] == 0
+    monkeypatch.chdir(tmp_path / "model")
+    assert command("sample", ".", "--count", 1, "--quiet")[0] == 0
+    assert ShapeSet.is_one(tmp_path / "model-samples-0")
+
+
+def test_places_that_cannot_be_written_are_refused_before_any_work(command, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = command(*FIT, "--out", "file/model")
+    assert code == 2
+    assert "cannot be written" in err
+    assert not (tmp_path / "store" / "artefacts" / "model").exists()
+
+
+def test_samples_belong_to_the_device_they_were_drawn_on(command, tmp_path):
+    assert command(*FIT, "--out", "model")[0] == 0
+    store = Store(tmp_path / "store")
+    shops = (Workshop(store, Progress(), device, 1) for device in ("cpu", "cuda"))
+    assert len({stages.adopt(shop, NOISE, tmp_path / "model").key.digest for shop in shops}) == 2
 
 
 def test_methods_without_fields_refuse_them(command, tmp_path):
