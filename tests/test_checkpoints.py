@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import os
 import pathlib
 import pickle
 
@@ -54,6 +55,15 @@ def test_code_is_refused_by_name_and_not_run(tmp_path, monkeypatch):
     assert not pathlib.Path("owned").exists()
 
 
+def test_blocked_modules_are_refused_by_name(tmp_path):
+    class Shell:
+        def __reduce__(self):
+            return os.system, ("true",)
+
+    torch.save(Shell(), tmp_path / "shell.ckpt")
+    assert "system" in refusal(tmp_path / "shell.ckpt")
+
+
 def test_unknown_classes_are_refused_by_name(tmp_path):
     torch.save({"when": collections.UserDict()}, tmp_path / "file.ckpt")
     assert "collections.UserDict" in refusal(tmp_path / "file.ckpt")
@@ -63,6 +73,24 @@ def test_unknown_classes_are_refused_by_name(tmp_path):
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "file.ckpt").write_bytes(content)
     refusal(tmp_path / "file.ckpt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_files_are_refused_whatever_torch_makes_of_them(tmp_path, zipped):
+    path = tmp_path / "file.ckpt"
+    torch.save({"weight": torch.zeros(2), "others": [1.5, "text"]}, path, _use_new_zipfile_serialization=zipped)
+    whole, rng = path.read_bytes(), np.random.default_rng(5)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in rng.integers(len(whole), size=rng.integers(1, 5)):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged[: rng.integers(len(whole))] if rng.random() < 0.2 else damaged)
+        try:
+            read_checkpoint(path)
+        except HdbenchError:
+            refused += 1
+    assert refused > 50
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
@@ -75,6 +103,18 @@ def test_state_dicts_hold_tensors():
     for wrong in ({"a": 1}, [torch.ones(1)], None):
         with pytest.raises(HdbenchError, match="file is no state dict"):
             tensors_of(wrong, "file")
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.eye(2).to_sparse(), torch.ones(2, device="meta"), torch.ones(2, dtype=torch.complex64)]
+)
+def test_tensors_are_plain(tensor):
+    with pytest.raises(HdbenchError, match="file does not fit: tensor 'a' is no dense tensor"):
+        tensors_of({"a": tensor}, "file")
+
+
+def test_parameters_are_read_as_tensors():
+    assert not tensors_of({"a": torch.nn.Parameter(torch.ones(2))}, "file")["a"].requires_grad
 
 
 @pytest.mark.parametrize(

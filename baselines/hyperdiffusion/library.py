@@ -22,6 +22,9 @@ from .collection import FieldCollection, FittedField, fit_fields, load_fields, s
 from .fields import FieldLayout
 from .fitting import FittingRecipe
 
+FOLDERS = ("fields", "batches")
+"""Where `collection` keeps fields: those fitted on a CPU, or imported, and those fitted on a GPU."""
+
 
 @dataclass(frozen=True, eq=False)
 class Library:
@@ -83,10 +86,11 @@ def load_library(folder: Path, layout: FieldLayout) -> Library:
     try:
         facts = json.loads((folder / "fields.json").read_text(encoding="utf-8"))
         stored = FieldLayout(**{**facts["layout"], "hidden": tuple(facts["layout"]["hidden"])})
-        fields = [field for path in sorted((folder / "fields").glob("*.safetensors")) for field in load_fields(path)]
+        files = [path for kept in FOLDERS for path in sorted((folder / kept).glob("*.safetensors"))]
+        fields = [field for path in files for field in load_fields(path)]
         anchor = folder / "anchor.safetensors"
         anchor_name = load_fields(anchor)[0].name if anchor.exists() else None
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise HdbenchError(
             f"{folder} holds no fields to learn from ({error}); import some with hdbench zoo import hyperdiffusion."
         ) from error
@@ -94,6 +98,10 @@ def load_library(folder: Path, layout: FieldLayout) -> Library:
         raise HdbenchError(
             f"The fields in {folder} are {_described(stored)}, the recipe's are {_described(layout)}; choose another "
             "--preset, or set the recipe's fields accordingly."
+        )
+    if any(field.vector.shape != (layout.count,) for field in fields):
+        raise HdbenchError(
+            f"The fields in {folder} are not the {_described(layout)} they are said to be; import again."
         )
     good = [field for field in fields if field.reason is None]
     if not good:

@@ -27,7 +27,7 @@ from .transformer import Transformer
 PREFIX = "model."
 BUFFERS = ("betas", "alphas", "alpha_hats", "alpha_hats_prev")
 """Saved beside the denoiser. All four hold the betas."""
-FIELD_FILE = re.compile(r"occ_(?P<name>.+)_jitter_\d+_model_final\.pth")
+FIELD_FILE = re.compile(r"occ_(?P<name>.+)_jitter_(?P<jitter>\d+)_model_final\.pth")
 FRAMES = 16
 """Of every 4D shape."""
 AS_IT_IS = Placement((0.0, 0.0, 0.0), 1.0)
@@ -57,9 +57,11 @@ class OriginalDenoiser:
     def refuse_other_diffusion(self, diffusion: GaussianDiffusion, where: Path) -> None:
         """Raise HdbenchError when the checkpoint was trained with another noise schedule."""
         known = torch.from_numpy(diffusion.betas)
-        if self.betas is not None and not (
-            self.betas.shape == known.shape and torch.allclose(self.betas.double(), known, rtol=1e-5, atol=0)
-        ):
+        if self.betas is None:
+            return
+        if self.betas.ndim != 1 or not len(self.betas):
+            raise HdbenchError(f"{where} does not fit: its betas have shape {tuple(self.betas.shape)}, expected (T,).")
+        if self.betas.shape != known.shape or not torch.allclose(self.betas.double(), known, rtol=1e-5, atol=0):
             raise HdbenchError(
                 f"{where} was trained with {len(self.betas)} betas from {float(self.betas[0]):.3g} to "
                 f"{float(self.betas[-1]):.3g}, not the recipe's; --set diffusion.timesteps, beta_start and beta_end."
@@ -80,6 +82,8 @@ def read_denoiser(path: Path) -> OriginalDenoiser:
     weights = {name.removeprefix(PREFIX): tensor.float() for name, tensor in state.items()}
     layout, width, depth = _size(weights, path)
     refuse_misfit(weights, _expected(layout, width, depth), str(path))
+    if diverged := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
+        raise HdbenchError(f"{path} cannot be used: tensor {diverged!r} holds numbers that are not finite.")
     return OriginalDenoiser(weights, buffers.get("betas"), layout, width, depth)
 
 
@@ -103,7 +107,7 @@ def _expected(layout: FieldLayout, width: int, depth: int) -> dict[str, tuple[in
 def layout_of(sizes: Sequence[int], where: str) -> FieldLayout:
     """The fields whose weight tensors have these sizes: weight, bias, weight, bias, …"""
     hidden = tuple(sizes[1:-1:2])
-    features = sizes[0] // hidden[0] if hidden else 0
+    features = sizes[0] // hidden[0] if all(sizes) and hidden else 0
     for dimensions in (3, 4):  # an encoding has an odd number of features per coordinate, so only one can fit
         per_coordinate, rest = divmod(features, dimensions)
         layout = FieldLayout(hidden, per_coordinate // 2, dimensions)
@@ -118,9 +122,10 @@ def layout_of(sizes: Sequence[int], where: str) -> FieldLayout:
 def read_fields(folder: Path) -> tuple[list[FittedField], FieldLayout]:
     """Read a folder of overfitted fields, sorted by name; all must be of one architecture.
 
-    Files of other names are left alone. Raises HdbenchError where there is no field or one does not fit.
+    A field is called as its shape; of one that was fitted several times, `<shape>_jitter_<k>` from k = 1 on. Files of
+    other names are left alone. Raises HdbenchError where there is no field or one does not fit.
     """
-    files = {match["name"]: path for path in folder.iterdir() if (match := FIELD_FILE.fullmatch(path.name))}
+    files = {_field_name(match): path for path in folder.iterdir() if (match := FIELD_FILE.fullmatch(path.name))}
     if not files:
         raise HdbenchError(f"{folder} holds no overfitted fields; expected occ_<shape>_jitter_0_model_final.pth files.")
     layout: FieldLayout | None = None
@@ -136,6 +141,10 @@ def read_fields(folder: Path) -> tuple[list[FittedField], FieldLayout]:
         fields.append(FittedField(name, vector, AS_IT_IS, frames, float("nan"), reason))
     assert layout is not None  # there is at least one file
     return fields, layout
+
+
+def _field_name(match: re.Match[str]) -> str:
+    return match["name"] if int(match["jitter"]) == 0 else f"{match['name']}_jitter_{match['jitter']}"
 
 
 def _sizes(state: Mapping[str, Tensor], path: Path) -> list[int]:

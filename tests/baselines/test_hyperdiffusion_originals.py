@@ -192,6 +192,9 @@ def refusal(call, *arguments, **options) -> str:
         (lambda s: s.update(note="text"), "is no state dict"),
         (lambda s: s.update(betas=s["betas"] / 2), "500 betas from 5e-05 to 0.01, not the recipe's"),
         (lambda s: s.update(betas=s["betas"][:100]), "100 betas"),
+        (lambda s: s.update(betas=torch.zeros(0)), "its betas have shape (0,)"),
+        (lambda s: s.update(betas=torch.ones(())), "its betas have shape ()"),
+        (lambda s: s["model.decoder.ln_f.bias"].fill_(torch.nan), "'decoder.ln_f.bias' holds numbers that are not"),
         (lambda s: s.clear(), "it is empty"),
     ],
 )  # fmt: skip
@@ -239,6 +242,29 @@ def test_a_folder_of_fields_becomes_a_library(tmp_path):
     assert "--preset" in message
 
 
+def test_fits_of_one_shape_are_kept_apart(tmp_path):
+    folder = tiny_fields(tmp_path / "fields", names=("a", "b"))
+    (folder / "occ_b_jitter_0_model_final.pth").rename(folder / "occ_a_jitter_1_model_final.pth")
+    assert [field.name for field in read_fields(folder)[0]] == ["a", "a_jitter_1"]
+
+
+def test_libraries_of_fields_fitted_on_a_gpu_are_read(tmp_path):
+    """They stand in another folder: see `collection.fit_in_batches`."""
+    library = tmp_path / "library"
+    HyperDiffusion.import_original(tiny_fields(tmp_path / "fields"), library, context(tmp_path / "w"), changes={})
+    (library / "fields").rename(library / "batches")
+    assert len(load_library(library, TINY).fields.vectors) == 3
+
+
+def test_libraries_that_are_not_what_they_say_are_refused(tmp_path):
+    library = tmp_path / "library"
+    HyperDiffusion.import_original(tiny_fields(tmp_path / "fields"), library, context(tmp_path / "w"), changes={})
+    facts = json.loads((library / "fields.json").read_text())
+    facts["layout"]["octaves"] = 2
+    (library / "fields.json").write_text(json.dumps(facts))
+    assert "are not the 3-6-5-1 networks with 2 octaves" in refusal(load_library, library, FieldLayout((6, 5), 2))
+
+
 def test_fields_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "occ_<shape>_jitter_0_model_final.pth" in refusal(read_fields, tmp_path / "empty")
@@ -280,7 +306,7 @@ def test_damaged_libraries_are_refused(tmp_path, damage):
 def test_layouts_are_known_by_their_sizes():
     for layout in (TINY, TINY_4D, FieldLayout((128, 128, 128), 4), FieldLayout((24,), 0, dimensions=4)):
         assert layout_of(layout.sizes, "file") == layout
-    for sizes in ([], [3], [10, 2, 2, 1], [7, 1, 1, 1]):
+    for sizes in ([], [3], [10, 2, 2, 1], [7, 1, 1, 1], [0, 0, 0, 1]):
         assert "file" in refusal(layout_of, sizes, "file")
 
 
