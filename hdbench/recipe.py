@@ -9,6 +9,7 @@ Single fields are changed on the command line by `--set fields.octaves=0`, after
 """
 
 import importlib.resources
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources.abc import Traversable
@@ -127,9 +128,23 @@ def parse_recipe(
     except ValidationError as error:
         raise HdbenchError(f"Recipe {where}: {first_complaint(error)}.") from error
     try:
-        return recipe_type.model_validate(merged(common, changes))
+        recipe = recipe_type.model_validate(merged(common, changes))
     except ValidationError as error:
         raise HdbenchError(f"--set {first_complaint(error)}.") from error
+    if not_finite := _not_finite(recipe.model_dump(), ""):
+        raise HdbenchError(f"Recipe {where}: {not_finite} is not finite; give it a number.")
+    return recipe
+
+
+def _not_finite(value: Any, place: str) -> str:
+    """Where in a recipe the first infinity or NaN stands, "" where there is none: no key can be made of them."""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else place
+    if isinstance(value, dict):
+        parts = [(f"{place}.{name}".lstrip("."), part) for name, part in value.items()]
+    else:
+        parts = [(place, part) for part in value] if isinstance(value, list | tuple) else []
+    return next(filter(None, (_not_finite(part, where) for where, part in parts)), "")
 
 
 def merged(table: Changes, over: Changes) -> dict[str, Any]:

@@ -163,6 +163,7 @@ class TestChanges:
             ("stepps=1", "--set stepps: Extra inputs are not permitted"),
             ("inner.rate=fast", "--set inner.rate: Input should be a valid number"),
             ("inner=1", "--set inner: "),
+            ("inner.rate=inf", "Recipe smoke: inner.rate is not finite"),
         ],
     )
     def test_wrong_ones_are_named(self, package, text, words):

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
 from hdbench.datasets.base import Dataset
@@ -37,8 +37,8 @@ class FittingRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hidden: tuple[int, ...] = (128, 128, 128)
-    octaves: int = Field(default=4, ge=0)
+    hidden: tuple[PositiveInt, ...] = Field(default=(128, 128, 128), min_length=1)
+    octaves: int = Field(default=4, ge=0, le=64)
     dimensions: Literal[3, 4] = 3
     """4: fields over (x, y, z, time), for sequences."""
     time: Literal["index", "unit"] = "index"

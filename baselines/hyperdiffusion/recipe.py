@@ -64,3 +64,12 @@ class HyperDiffusionRecipe(Recipe):
     diffusion: DiffusionRecipe = DiffusionRecipe()
     training: TrainingRecipe = TrainingRecipe()
     sampling: SamplingRecipe = SamplingRecipe()
+
+    @model_validator(mode="after")
+    def _steps_are_the_diffusions(self) -> Self:
+        if self.sampling.steps > self.diffusion.timesteps:
+            raise ValueError(
+                f"a diffusion of {self.diffusion.timesteps} steps has no {self.sampling.steps} to sample in; "
+                "set sampling.steps"
+            )
+        return self

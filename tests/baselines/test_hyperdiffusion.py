@@ -356,3 +356,19 @@ class TestFigures:
         turned = [np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairwise(points)]
         np.testing.assert_allclose(turned, turned[0], rtol=0.05)
         np.testing.assert_allclose(great_circle(start, start, 3), [start] * 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("sampling.steps=101", "a diffusion of 100 steps has no 101 to sample in; set sampling.steps"),
+        ("fields.hidden=[]", "--set fields.hidden: "),
+        ("fields.hidden=[0]", "--set fields.hidden.0: "),
+        ("fields.octaves=1100", "--set fields.octaves: "),
+        ("sampling.level=nan", "sampling.level is not finite"),
+    ],
+)
+def test_recipes_that_nothing_can_come_of_are_refused(change, words):
+    with pytest.raises(HdbenchError) as caught:
+        HyperDiffusion.load_recipe("smoke", changes=parse_changes([change]))
+    assert words in str(caught.value)
