@@ -7,6 +7,8 @@ three-quarter front view (frame: +Y up, -Z front) and scaled so that they just f
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
@@ -144,6 +146,9 @@ class _Studio:
     """One off-screen window with its lights, reused for every shape."""
 
     def __init__(self, size: int) -> None:
+        # Software rendering brings an LLVM, beside which Triton's crashes the process when torch loads it later.
+        if find_spec("triton"):
+            import_module("triton._C.libtriton")
         self.size = size
         side = size * SUPERSAMPLING
         self.plotter = pyvista.Plotter(off_screen=True, window_size=(side, side), lighting="none")

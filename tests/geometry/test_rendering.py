@@ -156,3 +156,13 @@ def test_nothing_is_said_about_the_missing_display():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "True"
     assert done.stderr == ""
+
+
+def test_torch_can_compile_after_a_picture_was_drawn():
+    """Software rendering and Triton each bring an LLVM; in the wrong order the process dies."""
+    code = (
+        "import numpy, torch; from hdbench.geometry.rendering import render; from hdbench.shapes import PointCloud;"
+        "render(PointCloud(numpy.eye(3, dtype='f4'))); import torch._dynamo"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
