@@ -1,27 +1,40 @@
-"""Every command: parse, call, print. The only place that prints, and where exceptions become exit codes.
+"""Every command: parse, call, print; and where exceptions become exit codes. Only `cli*.py` print.
+
+What the commands share is in `cli_options`, those about what there is (data, methods, …) in `cli_groups`.
 
 Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
 
 import errno
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from hdbench import __version__
+from hdbench.cli_groups import data_app, methods_app, protocols_app, zoo_app
+from hdbench.cli_options import (
+    AsJson,
+    Category,
+    Dataset,
+    Device,
+    Limit,
+    Preset,
+    Protocol,
+    Quiet,
+    Set,
+    Strict,
+    console,
+    device_called,
+    names,
+    open_workshop,
+    print_table,
+)
 from hdbench.errors import HdbenchError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from hdbench.progress import Progress
-    from hdbench.stages import Workshop
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -36,32 +49,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Datasets: list them, or prepare one ahead of a run.", no_args_is_help=True)
-methods_app = typer.Typer(help="Methods: list them, or test that one keeps the contract.", no_args_is_help=True)
-protocols_app = typer.Typer(help="Protocols: exactly how shapes become numbers.", no_args_is_help=True)
-zoo_app = typer.Typer(help="The zoo: bring in what others have published.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(methods_app, name="methods")
 app.add_typer(protocols_app, name="protocols")
 app.add_typer(zoo_app, name="zoo")
-
-Category = Annotated[
-    str, typer.Option(help="What to generate: airplane, animal, car, chair, or a category of your dataset.")
-]
-Dataset = Annotated[str, typer.Option(help="A dataset's name, or a folder or .npz of your own shapes.")]
-Protocol = Annotated[
-    str | None, typer.Option(help="How shapes become numbers; hyperdiffusion, or hyperdiffusion-4d, if not given.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Fail on the first file that cannot be read.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Preset = Annotated[str, typer.Option(help="smoke, default, paper, or a recipe file of your own.")]
-Limit = Annotated[int | None, typer.Option(min=2, help="At most so many shapes of each split, for a quick try.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe: fields.octaves=0; repeatable."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -102,14 +93,14 @@ def run(
     plan = Plan(
         category=category,
         dataset=dataset,
-        methods=_names(methods),
+        methods=names(methods),
         preset=preset,
         protocol=protocol,
         count=count,
         limit=limit,
         seed=seed,
         seeds=seeds,
-        device=_device(device),
+        device=device_called(device),
         strict=strict,
         changes=tuple(changes or ()),
         figures=figures,
@@ -124,7 +115,7 @@ def run(
         return
     from hdbench.reporting.console import run_table
 
-    _console().print(run_table(results))
+    console().print(run_table(results))
     print(f"Report: {folder / 'report.html'}")
 
 
@@ -162,7 +153,7 @@ def fit(
         from_fields=from_fields,
         strict=strict,
     )
-    print(f"Model: {fit_model(plan, _workshop(choose_progress(quiet=quiet), device), out)}")
+    print(f"Model: {fit_model(plan, open_workshop(choose_progress(quiet=quiet), device), out)}")
 
 
 @app.command(epilog="Example: hdbench sample models/airplane-hyperdiffusion-0123456789 --count 64 --seed 1 --out mine")
@@ -180,7 +171,7 @@ def sample(
 
     named = model if model.name not in ("", "..") else model.resolve()
     folder = out or Path(f"{named}-samples-{seed}")
-    drawn = draw_samples(model, folder, _workshop(choose_progress(quiet=quiet), device), count=count, seed=seed)
+    drawn = draw_samples(model, folder, open_workshop(choose_progress(quiet=quiet), device), count=count, seed=seed)
     print(f"{drawn} samples: {folder}")
 
 
@@ -221,8 +212,8 @@ def evaluate(
         samples,
         reference,
         train=train,
-        protocol=None if protocol is None else _names(protocol),
-        metrics=_names(metrics) or None,
+        protocol=None if protocol is None else names(protocol),
+        metrics=names(metrics) or None,
         extractor=extractor,
         backend=backend,
         seed=seed,
@@ -231,7 +222,7 @@ def evaluate(
     if json_file:
         evaluation.write(json_file)
     if not quiet or not json_file:
-        _console().print(score_table(evaluation.scores))
+        console().print(score_table(evaluation.scores))
         print(signature_lines(evaluation.scores))
 
 
@@ -270,124 +261,13 @@ def gate(
         write_atomic(junit, to_junit(verdicts))
     if markdown:
         write_atomic(markdown, to_markdown(verdicts))
-    _console().print(verdict_table(verdicts))
+    console().print(verdict_table(verdicts))
     for line in (headline(verdicts), *verdicts.notes):
         print(line)
     if verdicts.has("regressed"):
         raise typer.Exit(1)
     if strict and verdicts.has("underpowered"):
         raise typer.Exit(UNDERPOWERED)
-
-
-@data_app.command("list", epilog="Example: hdbench data list")
-def data_list(as_json: AsJson = False) -> None:
-    """List the datasets and the categories they have."""
-    from hdbench.datasets.registry import describe_datasets
-
-    _print_table(("dataset", "categories", "what it is"), describe_datasets(), as_json=as_json)
-
-
-@data_app.command("prepare", epilog="Example: hdbench data prepare my_chairs/ --category chair")
-def data_prepare(
-    dataset: Annotated[str, typer.Argument(help="A dataset's name, or a folder or .npz of shapes.")],
-    category: Category,
-    strict: Strict = False,
-    quiet: Quiet = False,
-) -> None:
-    """Read a dataset, sample its points into the store, and say what was skipped."""
-    from hdbench.benchmark import prepare_dataset
-    from hdbench.progress import choose_progress
-    from hdbench.store import Store
-
-    progress = choose_progress(quiet=quiet)
-    prepared = prepare_dataset(dataset, category, store=Store(progress=progress), strict=strict, progress=progress)
-    for split, count in prepared.counts.items():
-        print(f"{split}: {count} shapes")
-    for name, reason in prepared.skipped.items():
-        print(f"skipped {name}: {reason}")
-
-
-@methods_app.command("list", epilog="Example: hdbench methods list --json")
-def methods_list(as_json: AsJson = False) -> None:
-    """List the installed methods, ours and those of plug-ins."""
-    from hdbench.method import broken_methods, methods
-
-    rows: list[tuple[str, ...]] = [
-        (name, method.title, "control" if method.is_control else "method", method.output)
-        for name, method in methods().items()
-    ]
-    rows += [(name, reason, "broken", "") for name, reason in broken_methods().items()]
-    _print_table(("name", "title", "kind", "makes"), rows, as_json=as_json)
-
-
-@methods_app.command("test", epilog="Example: hdbench methods test hyperdiffusion")
-def methods_test(name: Annotated[str, typer.Argument(help="The method to check.")], quiet: Quiet = False) -> None:
-    """Check that a method keeps the contract: fit, save, load, sample, resume; exit code 1 if it does not."""
-    import tempfile
-
-    from hdbench.conformance import check_method
-    from hdbench.method import get_method
-    from hdbench.progress import choose_progress
-
-    method = get_method(name)
-    with tempfile.TemporaryDirectory() as folder:
-        checks = check_method(method, workspace=Path(folder), progress=choose_progress(quiet=quiet))
-    for check in checks:
-        print(f"{'passed' if check.passed else 'FAILED'}  {check.name}" + (f": {check.detail}" if check.detail else ""))
-    if not all(check.passed for check in checks):
-        raise typer.Exit(1)
-
-
-@protocols_app.command("list", epilog="Example: hdbench protocols list")
-def protocols_list(as_json: AsJson = False) -> None:
-    """List the protocols."""
-    from hdbench.metrics.protocols import PROTOCOLS
-
-    rows = [(protocol.name, protocol.title, protocol.source) for protocol in PROTOCOLS.values()]
-    _print_table(("name", "title", "source"), rows, as_json=as_json)
-
-
-@protocols_app.command("show", epilog="Example: hdbench protocols show pvd")
-def protocols_show(name: Annotated[str, typer.Argument(help="The protocol.")]) -> None:
-    """Print everything a protocol fixes."""
-    from hdbench.metrics.protocols import get_protocol
-    from hdbench.reporting.protocols import facts_of
-
-    for title, text in facts_of(get_protocol(name)):
-        print(f"{title}: {text}")
-
-
-@zoo_app.command("import", epilog="Example: hdbench zoo import hyperdiffusion last-epoch.ckpt --category airplane")
-def zoo_import(
-    kind: Annotated[str, typer.Argument(help="A method's name, or pointnet2 (a PointNet++ classifier, for FPD).")],
-    file: Annotated[Path, typer.Argument(help="What the original authors published: a file, or a folder of them.")],
-    category: Annotated[str | None, typer.Option(help="The category a model was trained on.")] = None,
-    changes: Set = None,
-    out: Annotated[Path | None, typer.Option(help="The new folder; models/METHOD-FILE if not given.")] = None,
-    name: Annotated[str | None, typer.Option(help="pointnet2: what to call it; from the file if not given.")] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="pointnet2: refuse any file but the published ModelNet40 one.")
-    ] = False,
-) -> None:
-    """Import an original checkpoint without unpickling anything but tensors."""
-    if kind == "pointnet2":
-        from hdbench.features.extractors import import_checkpoint
-
-        print(f"Imported as {import_checkpoint(file, name=name, verify=verify).signature}.")
-        return
-    from hdbench.errors import unknown_name
-    from hdbench.method import get_method, method_names
-    from hdbench.models import import_original
-    from hdbench.progress import choose_progress
-    from hdbench.recipe import parse_changes
-
-    if kind not in method_names():
-        raise unknown_name("kind of checkpoint", kind, ["pointnet2", *method_names()])
-    folder = out or Path("models") / f"{kind}-{file.stem}"
-    workshop = _workshop(choose_progress(quiet=True), "cpu")
-    method, changed = get_method(kind), parse_changes(changes or ())
-    what = import_original(method, file, folder, workshop, category=category, changes=changed)
-    print(f"Imported {what}: {folder}")
 
 
 @app.command(epilog="Example: hdbench doctor")
@@ -397,54 +277,9 @@ def doctor(as_json: AsJson = False) -> None:
 
     findings = diagnose()
     rows = [("ok" if finding.healthy else "FAILED", finding.name, finding.detail) for finding in findings]
-    _print_table(("state", "what", "detail"), rows, as_json=as_json)
+    print_table(("state", "what", "detail"), rows, as_json=as_json)
     if not all(finding.healthy for finding in findings):
         raise typer.Exit(1)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def _workshop(progress: "Progress", device: str) -> "Workshop":
-    from hdbench.execution import cpu_count
-    from hdbench.stages import Workshop
-    from hdbench.store import Store
-
-    return Workshop(Store(progress=progress), progress, _device(device), cpu_count())
-
-
-def _device(name: str) -> str:
-    if name not in ("auto", "cpu", "cuda"):
-        raise HdbenchError(f"Unknown device {name!r}; choose auto, cpu or cuda.")
-    if name == "cpu":
-        return name
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise HdbenchError("There is no CUDA device here; leave --device out or say --device cpu.")
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1))
-        return
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    _console().print(table, markup=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
