@@ -10,11 +10,11 @@ loss where the recipe asks for it. The test split is never seen here.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
 from hdbench.seeds import derive_seed, generator
 from hdbench.store import atomic_path
+
+from .muon import Muon
 
 CURVE_POINTS = 200
 """Points kept of a loss curve."""
@@ -50,8 +52,11 @@ class TrainingRecipe(BaseModel):
     """Leave out the last, smaller batch of each pass (where there is a full one)."""
     shuffle: bool = True
     """A new order in each pass; otherwise all passes have the order of the first, drawn from the seed."""
-    optimizer: Literal["adam", "adamw"] = "adamw"
+    optimizer: Literal["adam", "adamw", "muon"] = "adamw"
+    """`muon`: Muon for the matrices that the method names, AdamW for all else."""
     learning_rate: float = Field(default=2e-4, gt=0)
+    muon_rate: float = Field(default=0.02, gt=0)
+    """Learning rate of Muon; it rises and falls as the other does."""
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
@@ -150,15 +155,17 @@ def train(
     progress: Progress,
     description: str = "training",
     validation: Validation | None = None,
+    matrices: Collection[str] = (),
 ) -> Trained:
     """Train `model` in place on `items` items, going on from the checkpoint in `workspace` if there is one.
 
-    `validation` is used where the recipe keeps the weights of the lowest validation loss. Raises HdbenchError, naming
-    a batch size that fits, when the device has not memory enough.
+    `validation` is used where the recipe keeps the weights of the lowest validation loss; `matrices` are the names of
+    the parameters that Muon moves where the recipe asks for it. Raises HdbenchError, naming a batch size that fits,
+    when the device has not memory enough.
     """
     with fixed_threads(recipe.threads):
         path = workspace / "training.safetensors"
-        training = _Training(model, recipe, loss, validation, items=items, seed=seed, path=path)
+        training = _Training(model, recipe, loss, validation, matrices, items=items, seed=seed, path=path)
         return training.run(progress, description)
 
 
@@ -171,6 +178,7 @@ class _Training:
         recipe: TrainingRecipe,
         loss: Loss,
         validation: Validation | None,
+        matrices: Collection[str],
         *,
         items: int,
         seed: int,
@@ -182,14 +190,7 @@ class _Training:
         self.validation = validation if selects else None
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.device = next(iter(self.parameters.values())).device
-        optimizer = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-        self.optimizer = optimizer(
-            self.parameters.values(),
-            lr=recipe.learning_rate,
-            betas=recipe.betas,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        self.optimizers = _optimizers(self.parameters, recipe, matrices)
         self.averages = {name: p.detach().clone() for name, p in self.parameters.items()} if recipe.ema else {}
         self.best = _Best()
         self.step = 0
@@ -216,8 +217,11 @@ class _Training:
 
     def _advance(self, *, every: int) -> float:
         """One optimiser step; returns the loss as last recorded."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate(self.step, self.items)
+        share = self.recipe.rate(self.step, self.items) / self.recipe.learning_rate
+        for optimizer in self.optimizers:
+            muon = isinstance(optimizer, Muon)
+            for group in optimizer.param_groups:
+                group["lr"] = share * self.recipe.muon_rate if muon else self.recipe.rate(self.step, self.items)
         batch = batch_at(self.step, items=self.items, recipe=self.recipe, seed=self.seed)
         try:
             value = self._descend(batch)
@@ -235,12 +239,20 @@ class _Training:
         noise = torch.Generator().manual_seed(derive_seed(self.seed, "noise", self.step))
         with self._precision():
             value = self.loss(torch.from_numpy(batch), noise)
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip_norm)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         return value.item()
+
+    def _optimizer_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        """The one whose state knows `parameter`: Muon's are few, all others are Adam's."""
+        owners = (
+            o for o in self.optimizers for group in o.param_groups if any(p is parameter for p in group["params"])
+        )
+        return next(owners)
 
     def _record(self, value: float, *, every: int) -> float:
         self.recent.append(value)
@@ -260,7 +272,7 @@ class _Training:
         """
         size = len(batch)
         while size := size // 2:
-            self.optimizer.zero_grad()
+            self.model.zero_grad()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             try:
@@ -317,7 +329,8 @@ class _Training:
         tensors |= {f"average/{name}": tensor for name, tensor in self.averages.items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.weights.items()}
         for name, parameter in self.parameters.items():
-            tensors |= {f"moments/{key}/{name}": value for key, value in self.optimizer.state[parameter].items()}
+            moments = self._optimizer_of(parameter).state[parameter]
+            tensors |= {f"moments/{key}/{name}": value for key, value in moments.items()}
         state = {"step": self.step, "curve": self.curve, "recent": self.recent}
         state |= {"best_step": self.best.step, "best_loss": self.best.loss}
         with atomic_path(self.path) as temporary:
@@ -337,14 +350,26 @@ class _Training:
         for name, average in _below("average/", tensors).items():
             self.averages[name].copy_(average)
         for name, parameter in self.parameters.items():
-            moments: dict[str, Any] = {
-                key: tensors[f"moments/{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+            # The count of steps too goes beside the parameter: a fused optimiser keeps it there.
+            self._optimizer_of(parameter).state[parameter] = {
+                key: tensors[f"moments/{key}/{name}"].to(parameter.device)
+                for key in ("step", "exp_avg", "exp_avg_sq", "momentum")
+                if f"moments/{key}/{name}" in tensors
             }
-            # The count of steps too: a fused optimiser keeps it beside the parameters.
-            self.optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
         self.best = _Best(_below("best/", tensors), state["best_step"], state["best_loss"])
         self.step, self.recent = state["step"], state["recent"]
         self.curve = [(int(step), float(value)) for step, value in state["curve"]]
+
+
+def _optimizers(
+    parameters: Mapping[str, nn.Parameter], recipe: TrainingRecipe, matrices: Collection[str]
+) -> list[torch.optim.Optimizer]:
+    """One for the parameters that Muon moves, if any, and one for the others."""
+    moved = [p for name, p in parameters.items() if recipe.optimizer == "muon" and name in matrices]
+    others = [p for name, p in parameters.items() if recipe.optimizer != "muon" or name not in matrices]
+    adam = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    rest = adam(others, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+    return [rest, Muon(moved, lr=recipe.muon_rate)] if moved else [rest]
 
 
 @dataclass(frozen=True)

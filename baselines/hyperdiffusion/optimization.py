@@ -11,14 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..muon import MOMENTUM, orthogonalized
 from .fields import FieldLayout
 
 CHUNK = 512
 """Rows of a batch taken through the network at once on a CPU: few enough that the activations stay in the cache."""
-MUON_MOMENTUM = 0.95
-QUINTICS = ((7.8977, -22.8490, 16.8329), (3.4068, -2.5541, 0.5175), (2.3830, -1.7419, 0.4267))
-"""Odd polynomials a x + b x^3 + c x^5, one after the other, that take [0.015, 1] nearest to 1: each is the best for
-what the one before leaves (Amsel et al. 2025). Three do what five of Muon's fixed ones do."""
 ADAM_SHARE = 0.3
 """Learning rate of Adam, for what is no matrix, as a share of Muon's."""
 
@@ -105,8 +102,8 @@ class MuonCosine:
         updates = []
         for k, momentum in zip(self.matrices, self.momenta, strict=True):
             slope = self.networks.slopes[k]
-            momentum.mul_(MUON_MOMENTUM).add_(slope)
-            updates.append(orthogonalized(torch.add(slope, momentum, alpha=MUON_MOMENTUM)))
+            momentum.mul_(MOMENTUM).add_(slope)
+            updates.append(orthogonalized(torch.add(slope, momentum, alpha=MOMENTUM)))
             slope.zero_()  # so that Adam leaves it alone
         self.networks.vectors.sub_(self.adam.direction(), alpha=rate * ADAM_SHARE)
         for k, update in zip(self.matrices, updates, strict=True):
@@ -119,20 +116,6 @@ class MuonCosine:
         if self.done < warmup:
             return self.done / warmup
         return 0.5 * (1 + math.cos(math.pi * (self.done - warmup) / max(1, self.total - warmup)))
-
-
-def orthogonalized(matrices: Tensor) -> Tensor:
-    """Near the orthogonal factors of `matrices` (S, m, n).
-
-    Singular values above 0.015 of a matrix's Frobenius norm end between 0.84 and 1.16, smaller ones below.
-    """
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    for linear, cubic, quintic in QUINTICS:
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=cubic, alpha=quintic), x, beta=linear)
-    return x.mT if tall else x
 
 
 class AdamPlateau:

@@ -1,0 +1,45 @@
+"""Muon (Jordan et al. 2024): gradient descent whose steps, for a matrix, are orthogonal matrices."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOMENTUM = 0.95
+QUINTICS = ((7.8977, -22.8490, 16.8329), (3.4068, -2.5541, 0.5175), (2.3830, -1.7419, 0.4267))
+"""Odd polynomials a x + b x^3 + c x^5, one after the other, that take [0.015, 1] nearest to 1: each is the best for
+what the one before leaves (Amsel et al. 2025). Three do what five of Muon's fixed ones do."""
+
+
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """Near the orthogonal factors of `matrices` (S, m, n).
+
+    Singular values above 0.015 of a matrix's Frobenius norm end between 0.84 and 1.16, smaller ones below.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for linear, cubic, quintic in QUINTICS:
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=cubic, alpha=quintic), x, beta=linear)
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon with Nesterov momentum, without weight decay, for parameters that are matrices (outputs, inputs)."""
+
+    def __init__(self, parameters: Iterable[Tensor], *, lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Move every matrix along the orthogonal factor of its gradient with momentum."""
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                momentum = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
+                momentum.mul_(MOMENTUM).add_(matrix.grad)
+                update = orthogonalized(torch.add(matrix.grad, momentum, alpha=MOMENTUM)[None])[0]
+                outputs, inputs = matrix.shape
+                matrix.sub_(update, alpha=group["lr"] * math.sqrt(max(1, outputs / inputs)))
