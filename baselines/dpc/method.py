@@ -92,6 +92,7 @@ class DPC(Method):
             workspace=context.workspace,
             progress=context.progress,
             description="training DPC",
+            matrices=self.network.matrices,
         )
         self.network.load_state_dict(trained.weights)
         self.report = FitReport(
@@ -230,7 +231,7 @@ class Objective:
             self._times(len(x0), noise).to(self.device),
             self._normal(x0, noise),
         )
-        divergence = self.network.latent_penalty(latents, log_variance)
+        divergence = self.network.divergence(latents, log_variance)
         return errors.mean() + self.objective.kl_weight * divergence.mean()
 
     def _draw(self, rows: Tensor, noise: torch.Generator) -> Tensor:
@@ -260,6 +261,6 @@ def _own(recipe: Recipe) -> DPCRecipe:
 
 def _multiplications_per_point(network: NetworkRecipe) -> tuple[int, int]:
     """Of the encoder's shared layers and of the denoiser."""
-    encoder, decoder = (3, *network.encoder_widths), (3, *network.decoder_widths, 3)
+    encoder, decoder = (3, *network.encoder_widths), (3 + 6 * network.octaves, *network.decoder_widths, 3)
     encode, denoise = (sum(a * b for a, b in pairwise(sizes)) for sizes in (encoder, decoder))
     return encode, denoise

@@ -3,7 +3,6 @@
 Module and parameter names are those of the released checkpoints, so that their tensors load one to one.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -135,24 +134,36 @@ class ConcatSquash(nn.Module):
 
 
 class PointwiseNet(nn.Module):
-    """Predicts the noise of each point for itself, given the shape's latent and the beta of the time step."""
+    """Predicts the noise of each point for itself, given the shape's latent and the beta of the time step.
 
-    def __init__(self, latent: int, widths: Sequence[int], *, residual: bool) -> None:
+    With `octaves` it also sees sines and cosines of the coordinates, of 1/2, 1, 2, … radians per unit.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, latent: int, widths: Sequence[int], *, residual: bool, octaves: int = 0) -> None:
         super().__init__()
         self.residual = residual
-        sizes = (3, *widths, 3)
+        self.register_buffer("frequencies", 0.5 * 2.0 ** torch.arange(octaves), persistent=False)
+        sizes = (3 + 6 * octaves, *widths, 3)
         self.layers = nn.ModuleList(ConcatSquash(inputs, outputs, latent + 3) for inputs, outputs in pairwise(sizes))
 
     def forward(self, x: Tensor, time: Tensor, latents: Tensor) -> Tensor:
         """Noise (B, P, 3) in points (B, P, 3) at times (B,), given latents (B, latent)."""
         time = time[:, None, None]
         context = torch.cat([time, time.sin(), time.cos(), latents[:, None]], 2)  # (B, 1, latent + 3)
-        output = x
+        output = self._encoded(x)
         for index, layer in enumerate(self.layers):
             output = layer(output, context)
             if index + 1 < len(self.layers):
                 output = functional.leaky_relu_(output, 0.01)
         return x + output if self.residual else output
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        if not len(self.frequencies):
+            return x
+        angles = (x[..., None] * self.frequencies).flatten(2)  # (B, P, 3 octaves)
+        return torch.cat([x, angles.sin(), angles.cos()], 2)
 
 
 class VarianceSchedule(nn.Module):
@@ -197,17 +208,17 @@ class DPCNetwork(nn.Module):
         flow_depth: int,
         flow_width: int,
         decoder_widths: Sequence[int],
-        residual: bool,
-        time_scale: float,
+        residual: bool = True,
+        octaves: int = 0,
+        time_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.latent = latent
         self.time_scale = time_scale
         self.encoder = PointNetEncoder(latent, encoder_widths, head_widths)
         self.flow = LatentFlow(latent, flow_depth, flow_width)
-        self.diffusion = PointDiffusion(
-            PointwiseNet(latent, decoder_widths, residual=residual), VarianceSchedule(diffusion)
-        )
+        decoder = PointwiseNet(latent, decoder_widths, residual=residual, octaves=octaves)
+        self.diffusion = PointDiffusion(decoder, VarianceSchedule(diffusion))
 
     def denoise(self, x: Tensor, steps: Tensor, latents: Tensor) -> Tensor:
         """Noise (B, P, 3) in points (B, P, 3) after `steps` (B,) int64 of the diffusion, 0 being its first step."""
@@ -215,15 +226,23 @@ class DPCNetwork(nn.Module):
         prediction: Tensor = self.diffusion.net(x, times, latents)
         return prediction
 
-    def latent_penalty(self, latents: Tensor, log_variance: Tensor) -> Tensor:
-        """KL(q(z|x) || p(z)) by one draw z of it (B,): `latents` (B, D), of log-variance (B, D).
+    def divergence(self, latents: Tensor, log_variance: Tensor) -> Tensor:
+        """KL(q(z|x) || p(z)) in nats by one draw z of it (B,): `latents` (B, D), of log-variance (B, D).
 
-        The normal prior's constant is counted D times, as the original does: it moves no gradient, but loss values.
+        The original counts the normal prior's constant D times: its values are higher by D (D - 1) log(2 pi) / 2,
+        which moves no gradient and would hide the rest of the loss.
         """
-        entropy = 0.5 * (log_variance.sum(1) + self.latent * (1 + math.log(2 * math.pi)))
         normal, log_determinant = self.flow(latents)
-        log_normal = -0.5 * (normal.square().sum(1) + self.latent**2 * math.log(2 * math.pi))
-        return -entropy - (log_normal + log_determinant)
+        # The normal distributions' constants are the same for latent and prior, and cancel.
+        log_prior = log_determinant - 0.5 * normal.square().sum(1)
+        entropy = 0.5 * (log_variance + 1).sum(1)
+        return -entropy - log_prior
+
+    @property
+    def matrices(self) -> list[str]:
+        """Names of the denoiser's weights between hidden layers: what Muon may move."""
+        inner = range(1, len(self.diffusion.net.layers) - 1)
+        return [f"diffusion.net.layers.{index}._layer.weight" for index in inner]
 
     def initialize(self, seed: int) -> None:
         """Fresh parameters: uniform within 1 / sqrt(inputs) for linear layers and convolutions, identity norms."""

@@ -25,6 +25,8 @@ class NetworkRecipe(BaseModel):
     decoder_widths: tuple[int, ...] = Field(default=(128, 256, 512, 256, 128), min_length=1)
     residual: bool = True
     """The denoiser predicts what is to be added to its input."""
+    octaves: int = Field(default=0, ge=0)
+    """Octaves of sines and cosines of the coordinates that the denoiser sees beside them."""
     time_scale: float = Field(default=1.0, gt=0)
     """The denoiser is told beta times this, its sine and its cosine."""
 

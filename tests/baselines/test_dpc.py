@@ -238,5 +238,5 @@ class TestObjective:
         signal = torch.from_numpy(objective.diffusion.alphas_cumprod)[times][:, None, None].float()
         noisy = signal.sqrt() * points + (1 - signal).sqrt() * epsilon
         error = (network.denoise(noisy, times, latents) - epsilon).square().mean()
-        expected = error + 0.5 * network.latent_penalty(latents, log_variance).mean()
+        expected = error + 0.5 * network.divergence(latents, log_variance).mean()
         torch.testing.assert_close(objective(rows, torch.Generator().manual_seed(3)), expected)

@@ -8,7 +8,14 @@ import pytest
 import torch
 from hdbench_baselines.diffusion import DiffusionRecipe
 from hdbench_baselines.dpc.method import DPC
-from hdbench_baselines.dpc.network import ConcatSquash, DPCNetwork, LatentFlow, PointNetEncoder, VarianceSchedule
+from hdbench_baselines.dpc.network import (
+    ConcatSquash,
+    DPCNetwork,
+    LatentFlow,
+    PointNetEncoder,
+    PointwiseNet,
+    VarianceSchedule,
+)
 from safetensors.torch import load_file
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
@@ -151,20 +158,20 @@ def test_loss_is_the_originals_with_its_constant(original):
                 golden["loss_noise_x"],
             )
         )
-        loss = errors.mean() + 1e-3 * model.latent_penalty(latents, log_variance).mean()
+        offset = 0.5 * model.latent * (model.latent - 1) * math.log(2 * math.pi)  # see DPCNetwork.divergence
+        loss = errors.mean() + 1e-3 * (model.divergence(latents, log_variance).mean() + offset)
     model.load_state_dict(before)
     torch.testing.assert_close(loss, golden["loss_train"], rtol=1e-4, atol=0)
 
 
-def test_penalty_is_the_divergence_but_for_the_constant():
+def test_divergence_is_that_of_normal_distributions():
     """Without a flow, over many draws: the closed form of KL(N(m, v) || N(0, 1))."""
     model = network(latent=4, flow_depth=0)
     mean, log_variance = torch.tensor([[0.5, -1.0, 0.0, 2.0]]), torch.tensor([[-1.0, 0.5, 0.0, -2.0]])
     expected = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum()
     draws = torch.randn(200_000, 4, generator=torch.Generator().manual_seed(0))
     latents = mean + (0.5 * log_variance).exp() * draws
-    constant = 0.5 * (4**2 - 4) * math.log(2 * math.pi)
-    found = model.latent_penalty(latents, log_variance.expand_as(latents)).mean() - constant
+    found = model.divergence(latents, log_variance.expand_as(latents)).mean()
     assert found == pytest.approx(float(expected), abs=0.02)  # the deviation of the mean is 0.005
 
 
@@ -199,6 +206,23 @@ def test_concat_squash_against_its_formula():
     gate = torch.sigmoid(context @ layer._hyper_gate.weight.T + layer._hyper_gate.bias)
     expected = (x @ layer._layer.weight.T + layer._layer.bias) * gate + context @ layer._hyper_bias.weight.T
     torch.testing.assert_close(layer(x, context), expected)
+
+
+def test_octaves_are_sines_and_cosines_of_the_coordinates():
+    net = PointwiseNet(4, (8, 8), residual=True, octaves=3)
+    x = torch.randn(2, 5, 3)
+    columns = [x] + [
+        f(x[..., axis, None] * k / 2) for f in (torch.sin, torch.cos) for axis in range(3) for k in (1, 2, 4)
+    ]
+    torch.testing.assert_close(net._encoded(x), torch.cat(columns, 2))
+    assert net(x, torch.tensor([0.1, 0.2]), torch.randn(2, 4)).shape == x.shape
+
+
+def test_muon_moves_the_inner_matrices_of_the_denoiser():
+    model = network()
+    parameters = dict(model.named_parameters())
+    shapes = [tuple(parameters[name].shape) for name in model.matrices]
+    assert shapes == [(256, 128), (512, 256), (256, 512), (128, 256)]
 
 
 def test_points_are_denoised_each_for_itself():
