@@ -147,6 +147,7 @@ class Method(ABC):
     def interpolation(self, first: int, second: int, count: int, seed: int, context: Context) -> list[Shape]:
         """`count` shapes on the way from sample `first` to sample `second`, both included, for the report.
 
+        Where sampling draws noise on the way, the ends may be what the samples' starts become without it.
         Empty for methods that have no such thing to show.
         """
         return []
