@@ -22,7 +22,8 @@ def hdbench(*arguments: str, store: Path, cwd: Path, **options) -> subprocess.Co
     return subprocess.run(
         [sys.executable, "-m", "hdbench", *arguments],
         cwd=cwd,
-        env={**os.environ, "HDBENCH_STORE": str(store)},
+        # No commit in the results: a change of this repository in between would change them.
+        env={**os.environ, "HDBENCH_STORE": str(store), "GIT_DIR": os.devnull},
         capture_output=True,
         text=True,
         timeout=300,
