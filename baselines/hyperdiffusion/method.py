@@ -67,7 +67,7 @@ class HyperDiffusion(Method):
     name: ClassVar[str] = "hyperdiffusion"
     title: ClassVar[str] = "HyperDiffusion"
     output: ClassVar[Kind] = "mesh"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     recipe_type: ClassVar[type[Recipe]] = HyperDiffusionRecipe
 
     recipe: HyperDiffusionRecipe
@@ -95,11 +95,12 @@ class HyperDiffusion(Method):
         fields, denoiser, training = recipe.fields, recipe.denoiser, recipe.training
         shapes, weights = len(dataset.ids("train")), fields.layout.count
         frames = FRAMES if dataset.kind == "sequence" else 1
-        fit_points = fields.batch_points * (shapes * fields.steps + fields.anchor_steps)
+        averaging_steps = fields.averaging_rounds * fields.averaging_shapes * fields.averaging_steps
+        fit_steps = shapes * fields.steps * fields.rounds + fields.anchor_steps + averaging_steps
         tokens = len(fields.layout.sizes) + 1
         denoise = 2 * weights * denoiser.width + tokens * 12 * denoiser.depth * denoiser.width**2
         multiplications = {
-            "fit": 3 * weights * fit_points,
+            "fit": 3 * weights * fields.batch_points * fit_steps,
             "train": 3 * denoise * training.total_steps(shapes) * training.batch_size,
             "sample": denoise * recipe.sampling.steps * count,
             "mesh": weights * recipe.sampling.resolution**3 * count * frames,
