@@ -28,7 +28,10 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon with Nesterov momentum, without weight decay, for parameters that are matrices (outputs, inputs)."""
+    """Muon with Nesterov momentum, without weight decay, for parameters that are matrices (outputs, inputs).
+
+    Convolutions are matrices too: (outputs, inputs, ...) counts as (outputs, all others together).
+    """
 
     def __init__(self, parameters: Iterable[Tensor], *, lr: float) -> None:
         super().__init__(parameters, {"lr": lr})
@@ -40,6 +43,6 @@ class Muon(torch.optim.Optimizer):
             for matrix in group["params"]:
                 momentum = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
                 momentum.mul_(MOMENTUM).add_(matrix.grad)
-                update = orthogonalized(torch.add(matrix.grad, momentum, alpha=MOMENTUM)[None])[0]
-                outputs, inputs = matrix.shape
-                matrix.sub_(update, alpha=group["lr"] * math.sqrt(max(1, outputs / inputs)))
+                update = orthogonalized(torch.add(matrix.grad, momentum, alpha=MOMENTUM).flatten(1)[None])[0]
+                outputs, inputs = update.shape
+                matrix.sub_(update.reshape(matrix.shape), alpha=group["lr"] * math.sqrt(max(1, outputs / inputs)))

@@ -30,7 +30,7 @@ from .voxels import placement_from, shape_of, voxelize_all
 
 WINDOW = 128
 """Samples denoised before any is meshed."""
-MULTIPLICATIONS_PER_SECOND = 3.5e10
+MULTIPLICATIONS_PER_SECOND = 7e10
 """Of one core, in the U-Net: for the estimate of time only, as are the next two."""
 FRAMES = 16
 OCCUPANCY_SECONDS = 3.5e-6
@@ -125,6 +125,7 @@ class VoxelDiffusion(Method):
             workspace=context.workspace,
             progress=context.progress,
             description="training voxel diffusion",
+            matrices=self.network.matrices(),
         )
         self.network.load_state_dict(trained.weights)
         self.report = FitReport(

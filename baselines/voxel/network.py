@@ -201,6 +201,15 @@ class UNet(nn.Module):
             for parameter in last.parameters():
                 parameter.data.zero_()
 
+    def matrices(self) -> list[str]:
+        """Names of the weights of all layers between the first and the last: what Muon may move."""
+        ends = ("input_blocks.0.", "out.", "time_embed.", "label_emb.")
+        return [
+            f"{name}.weight"
+            for name, module in self.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv3d) and not f"{name}.".startswith(ends)
+        ]
+
     def _residual_ends(self) -> list[nn.Module]:
         blocks = [module.out_layers[-1] for module in self.modules() if isinstance(module, ResidualBlock)]
         return blocks + [module.proj_out for module in self.modules() if isinstance(module, Attention)]

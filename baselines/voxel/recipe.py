@@ -24,7 +24,7 @@ class GridRecipe(BaseModel):
     subdivisions: int = Field(default=3, ge=1)
     """Places per axis of a voxel at which `share` asks for inside or outside."""
     exponent: float = Field(default=0.5, gt=0)
-    """Applied to `share`; below 1 it raises what is thinner than a voxel."""
+    """Power that `share` is raised to; below 1 it lifts what is thinner than a voxel."""
     center: bool = False
     """Learn how grids differ from the mean of the training grids, not the grids themselves."""
     unit: int = Field(default=8, ge=1)

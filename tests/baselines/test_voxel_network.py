@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hdbench_baselines.muon import Muon
 from hdbench_baselines.voxel.network import UNet, fold, sinusoids, unfold
 from hdbench_baselines.voxel.recipe import NetworkRecipe, VoxelRecipe
 from pydantic import ValidationError
@@ -137,6 +138,29 @@ def test_numbers_of_frames_are_told():
     x, steps = torch.randn(1, 1, 8, 8, 8, generator=rng).expand(2, -1, -1, -1, -1), torch.tensor([5, 5])
     first, second = model(x, steps, torch.tensor([0, 2]))
     assert not torch.allclose(first, second)
+
+
+def test_matrices_are_the_weights_between_the_ends():
+    model = UNet(TINY_3D, resolution=8, labels=2)
+    parameters, names = dict(model.named_parameters()), model.matrices()
+    assert {"input_blocks.2.0.op.weight", "middle_block.1.qkv.weight", "output_blocks.1.2.conv.weight"} <= set(names)
+    assert all(parameters[name].ndim > 1 for name in names)
+    others = {name for name, parameter in parameters.items() if parameter.ndim > 1} - set(names)
+    ends = {"input_blocks.0.0.weight", "out.2.weight", "label_emb.weight"}
+    assert others == {*ends, "time_embed.0.weight", "time_embed.2.weight"}
+
+
+def test_muon_moves_convolutions_as_matrices():
+    rng = torch.Generator().manual_seed(0)
+    slope = torch.randn(4, 3, 2, 2, 2, generator=rng)
+    moved = []
+    for shape in (slope.shape, (4, 24)):
+        weight = torch.nn.Parameter(torch.zeros(shape))
+        weight.grad = slope.reshape(shape).clone()
+        Muon([weight], lr=0.1).step()
+        moved.append(weight.detach().reshape(4, 24))
+    assert torch.equal(*moved)
+    assert torch.linalg.svdvals(moved[0]).min() > 0.05
 
 
 def test_positions_tell_cells_apart():
