@@ -46,6 +46,11 @@ class Size:
     """Points taken from a ball at most."""
     attention: bool = True
     dropout: float = 0.1
+    last_skip: bool = False
+    """Whether the last level up is given the points' coordinates, as the others are what was there on the way down.
+
+    Without them a point's own place is known there through its neighbours and voxels only.
+    """
 
 
 class Level(NamedTuple):
@@ -119,7 +124,7 @@ class PVCNN2(nn.Module):
             FeaturePropagation(c512 + time + c256, (c256, c256)),
             FeaturePropagation(c256 + time + c128, (c256, c256)),
             FeaturePropagation(c256 + time + c64, (c256, c128)),
-            FeaturePropagation(c128 + time, (c128, c128, c64)),
+            FeaturePropagation(c128 + time + 3 * size.last_skip, (c128, c128, c64)),
         ]
         convolved = [(c256, 3), (c256, 3), (c128, 2), (c64, 2)]
         self.fp_layers = nn.ModuleList(
@@ -142,7 +147,7 @@ class PVCNN2(nn.Module):
 
         features, skipped = points, []
         for index, (layers, level) in enumerate(zip(self.sa_layers, levels, strict=True)):
-            skipped.append(features if index else features[:, :0])
+            skipped.append(features if index or self.size.last_skip else features[:, :0])
             if index:
                 features = with_time(features, time)
             *convolutions, abstraction = layers.children() if isinstance(layers, nn.Sequential) else (layers,)

@@ -55,6 +55,8 @@ class NetworkRecipe(BaseModel):
     """Points taken from a ball at most."""
     attention: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    last_skip: bool = False
+    """Whether the last level up is given the points' coordinates."""
 
     @property
     def size(self) -> Size:

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,24 @@ def test_any_number_of_points_will_do(small, points):
     assert [level.points.shape[1] for level in hierarchy(x.mT, radii=SMALL.radii, neighbours=8)] == [
         points // share for share in SHARES
     ]
+
+
+def test_last_level_may_see_where_points_are(small):
+    """Points that share their neighbours and voxels differ in nothing else."""
+    network = PVCNN2(replace(SMALL, last_skip=True)).eval()
+    network.initialize(0)
+    first = network.fp_layers[3][0].mlp.layers[0]
+    assert first.in_channels == small.fp_layers[3][0].mlp.layers[0].in_channels + 3
+    x = torch.randn(1, 3, 384, generator=torch.Generator().manual_seed(7), requires_grad=True)
+    for model, told in ((small, False), (network, True)):
+        (gradient,) = torch.autograd.grad(model(x, torch.tensor([5]))[..., 200].sum(), x)
+        before = gradient[..., 200].abs().sum()
+        with torch.no_grad():
+            blind = {name: value.clone() for name, value in model.state_dict().items()}
+            blind["fp_layers.3.0.mlp.layers.0.weight"][:, 96:] = 0
+        model.load_state_dict(blind)
+        (gradient,) = torch.autograd.grad(model(x, torch.tensor([5]))[..., 200].sum(), x)
+        assert bool(gradient[..., 200].abs().sum() != before) == told
 
 
 def test_clouds_of_a_batch_do_not_meet(small):
