@@ -9,8 +9,6 @@ import pytest
 import torch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined, hence before the imports below
 pytest.importorskip("triton", reason="Triton is not installed (it comes with torch's CUDA build)")
 
 from hdbench.distances import chamfer  # noqa: E402
