@@ -21,17 +21,9 @@ from hdbench.shapes import Float32, Mesh, Shape, defect
 from hdbench.shapes import Sequence as Clip
 from hdbench.store import atomic_path
 
+from ..placement import Placement, place
 from ..training import fixed_threads
-from .fitting import (
-    FittingRecipe,
-    LabelledPoints,
-    PlacedShape,
-    Placement,
-    fit,
-    labelled_points,
-    place,
-    volume_iou,
-)
+from .fitting import FittingRecipe, LabelledPoints, PlacedShape, fit, labelled_points, volume_iou
 
 ANCHOR_CANDIDATES = 20
 """Training shapes tried as the anchor before the data are called unfit."""
@@ -338,7 +330,7 @@ def load_fields(path: Path) -> list[FittedField]:
         FittedField(
             entry["name"],
             vector,
-            Placement(tuple(entry["placement"]["center"]), entry["placement"]["scale"]),
+            Placement.from_json(entry["placement"]),
             entry["frames"],
             entry["iou"],
             entry["reason"],

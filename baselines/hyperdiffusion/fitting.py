@@ -21,11 +21,10 @@ from hdbench.geometry.sampling import sample_surface
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Bool, Float32, Mesh
 
+from ..placement import LARGEST_COORDINATE, Placement
 from .fields import CHUNK, FieldLayout, encode, logits
 from .optimization import AdamPlateau, FieldNetworks, MuonCosine, Optimizer
 
-LARGEST_COORDINATE = 0.475
-"""Fields live in [-0.5, 0.5]^3; shapes fill 95 % of it."""
 FRAME_DRAWS = 16
 """Frames drawn for each batch of the original's 4D fits; the points are shared by all draws."""
 KEPT_FEATURES = 2**24
@@ -93,37 +92,6 @@ class FittingRecipe(BaseModel):
         return np.linspace(-LARGEST_COORDINATE, LARGEST_COORDINATE, frames, dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class Placement:
-    """From the dataset's coordinates to the field's: subtract `center`, multiply by `scale`."""
-
-    center: tuple[float, float, float]
-    scale: float
-
-    def to_field(self, points: Float32) -> Float32:
-        """Field coordinates of points (P, 3)."""
-        return ((points.astype(np.float64) - self.center) * self.scale).astype(np.float32)
-
-    def to_dataset(self, points: Float32) -> Float32:
-        """Dataset coordinates of points (P, 3) of the field."""
-        return (points.astype(np.float64) / self.scale + self.center).astype(np.float32)
-
-
-def place(frames: Sequence[Mesh], mode: Literal["box", "vertices"]) -> tuple[Placement, ...]:
-    """Where each of `frames` goes in the field's cube; a mesh is one frame.
-
-    Centred as `mode` says (see `FittingRecipe.placement`), then scaled together: the largest |coordinate| is 0.475.
-    """
-    vertices = [frame.vertices.astype(np.float64) for frame in frames]
-    if mode == "box":
-        together = np.concatenate(vertices)
-        centers = [(together.min(0) + together.max(0)) / 2] * len(frames)
-    else:
-        centers = [points.mean(0) for points in vertices]
-    largest = max(float(np.abs(v - center).max()) for v, center in zip(vertices, centers, strict=True))
-    return tuple(Placement((x, y, z), LARGEST_COORDINATE / largest) for x, y, z in (c.tolist() for c in centers))
-
-
 @dataclass(frozen=True, eq=False)
 class PlacedShape:
     """A shape about to be fitted: its frames (a mesh has one) and where they go."""
@@ -187,14 +155,14 @@ def _training_coordinates(shape: PlacedShape, frame: int, recipe: FittingRecipe,
     surface = sample_surface(shape.frames[frame], recipe.surface_points, seed=surface_seed)
     noise = rng.normal(0, recipe.noise, surface.shape).astype(np.float32)
     uniform = rng.uniform(-0.5, 0.5, (recipe.uniform_points, 3)).astype(np.float32)
-    return np.concatenate([shape.placements[frame].to_field(surface) + noise, uniform])
+    return np.concatenate([shape.placements[frame].to_cube(surface) + noise, uniform])
 
 
 def _held_out_coordinates(shape: PlacedShape, frame: int, count: int, seed: int) -> tuple[Float32, Float32]:
     """Points (P, 3), at most `count`, and the volume each stands for."""
     rng = generator(seed, "held-out points", shape.name, frame)
     vertices = shape.frames[frame].vertices
-    corners = shape.placements[frame].to_field(np.stack([vertices.min(0), vertices.max(0)]))
+    corners = shape.placements[frame].to_cube(np.stack([vertices.min(0), vertices.max(0)]))
     in_box = rng.uniform(corners[0], corners[1], (count // 2, 3)).astype(np.float32)
     in_cube = rng.uniform(-0.5, 0.5, (count - len(in_box), 3)).astype(np.float32)
     around = in_cube[~((in_cube >= corners[0]) & (in_cube <= corners[1])).all(1)]

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import torch
 
 from hdbench.geometry.isosurface import isosurface
+from hdbench.geometry.parts import larger_parts
 from hdbench.shapes import Float32, Mesh
 from hdbench.shapes import Sequence as Clip
 
+from ..placement import Placement
 from ..training import fixed_threads
 from .fields import FieldLayout, frozen_at, lattice_field
-from .fitting import Placement
 from .recipe import HyperDiffusionRecipe
 from .sheared import sheared_isosurface
 
@@ -41,4 +42,5 @@ def _surface(unit: ShapeUnit, layout: FieldLayout, vector: Float32) -> Mesh:
             mesh = sheared_isosurface(layout, vector, resolution=sampling.resolution, level=sampling.level)
         else:
             mesh = isosurface(lattice_field(layout, vector), resolution=sampling.resolution, level=sampling.level)
+    mesh = larger_parts(mesh, sampling.smallest_part)
     return Mesh(unit.placement.to_dataset(mesh.vertices), mesh.faces)

@@ -24,9 +24,9 @@ from hdbench.shapes import Sequence as Clip
 from hdbench.store import write_atomic
 
 from ..diffusion import Denoiser
+from ..placement import Placement
 from ..training import fixed_threads, train
 from .collection import FieldCollection
-from .fitting import Placement
 from .library import Library, fitted_library, import_fields, load_library
 from .meshing import ShapeUnit, shape_unit
 from .originals import AS_IT_IS, FRAMES, read_denoiser, read_fields
@@ -316,7 +316,7 @@ class HyperDiffusion(Method):
             description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
             tensors = load_file(folder / "model.safetensors")
             report = dict(description["report"])
-            placement = Placement(tuple(report.pop("placement")["center"]), description["report"]["placement"]["scale"])
+            placement = Placement.from_json(report.pop("placement"))
             curve = [(int(step), float(value)) for step, value in report.pop("loss_curve")]
             model = cls()
             model.recipe = HyperDiffusionRecipe.model_validate(description["recipe"])

@@ -19,9 +19,9 @@ from hdbench.checkpoints import read_checkpoint, refuse_misfit, tensors_of
 from hdbench.errors import HdbenchError
 
 from ..diffusion import GaussianDiffusion
+from ..placement import Placement
 from .collection import FittedField
 from .fields import FieldLayout
-from .fitting import Placement
 from .transformer import Transformer
 
 PREFIX = "model."

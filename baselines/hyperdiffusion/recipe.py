@@ -54,6 +54,8 @@ class SamplingRecipe(BaseModel):
     """Logit of the isosurface; 1.386 is a probability of 0.8."""
     grid: Literal["regular", "sheared"] = "regular"
     """`sheared` evaluates the field where the original does, up to a voxel from where its vertices are put."""
+    smallest_part: float = Field(default=0.0, ge=0, le=1)
+    """Loose parts of a surface (of a frame) below this share of its area are left out."""
 
 
 class HyperDiffusionRecipe(Recipe):

@@ -128,6 +128,7 @@ class PVD(Method):
                 workspace=context.workspace,
                 progress=context.progress,
                 description="training PVD",
+                matrices=self.denoiser.matrices(),
             )
         self.denoiser.load_state_dict(trained.weights)
         self.report = FitReport(context.seed, len(names), clouds.moments, trained.rule, trained.curve)

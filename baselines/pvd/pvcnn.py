@@ -160,6 +160,12 @@ class PVCNN2(nn.Module):
         predicted: Tensor = self.classifier(features)
         return predicted
 
+    def matrices(self) -> list[str]:
+        """Names of the weights between hidden layers: what Muon may move. The gates' are too small for it."""
+        layers = [name for name, module in self.named_modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)]
+        ends = ("sa_layers.0.0.", "classifier.2")
+        return [f"{name}.weight" for name in layers if not name.startswith(ends)]
+
     def initialize(self, seed: int) -> None:
         """Fresh parameters as torch's layers draw theirs by default, from `seed` alone."""
         generator = torch.Generator().manual_seed(seed)

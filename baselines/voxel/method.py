@@ -22,11 +22,11 @@ from hdbench.shapes import Float32, Kind, Shape
 from hdbench.store import write_atomic
 
 from ..diffusion import Denoiser
-from ..hyperdiffusion.fitting import Placement
+from ..placement import Placement
 from ..training import fixed_threads, train
 from .network import UNet
 from .recipe import NetworkRecipe, VoxelRecipe
-from .voxels import placement_from, shape_of, voxelize_all
+from .voxels import shape_of, voxelize_all
 
 WINDOW = 128
 """Samples denoised before any is meshed."""
@@ -140,16 +140,10 @@ class VoxelDiffusion(Method):
 
     def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Shape]:
         """See `Method.sample`."""
-        sampling = self.recipe.sampling
+        sequence = self.report.frames is not None
         for first in range(0, len(indices), WINDOW):
             for values in self.sample_grids(indices[first : first + WINDOW], seed, context):
-                yield shape_of(
-                    values,
-                    self.report.placement,
-                    level=sampling.level,
-                    binary=sampling.binary,
-                    sequence=self.report.frames is not None,
-                )
+                yield shape_of(values, self.report.placement, self.recipe.sampling, sequence=sequence)
 
     def sample_grids(self, indices: Sequence[int], seed: int, context: Context) -> list[Float32]:
         """Grids (T, R, R, R) of each of the samples `indices`, before meshing; T is 1 for meshes."""
@@ -216,7 +210,7 @@ class VoxelDiffusion(Method):
         try:
             description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
             report = dict(description["report"])
-            report["placement"] = placement_from(report["placement"])
+            report["placement"] = Placement.from_json(report["placement"])
             report["loss_curve"] = [(int(step), float(value)) for step, value in report["loss_curve"]]
             model = cls()
             model.recipe = VoxelRecipe.model_validate(description["recipe"])

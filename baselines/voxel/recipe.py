@@ -85,6 +85,8 @@ class SamplingRecipe(BaseModel):
     """Mesh inside against outside, blocks of voxels with bevelled edges; or else the values themselves."""
     level: float = 0.0
     """What inside is above, of values from -1 to 1."""
+    smallest_part: float = Field(default=0.0, ge=0, le=1)
+    """Loose parts of a surface (of a frame) below this share of its area are left out."""
 
 
 class VoxelRecipe(Recipe):

@@ -1,10 +1,9 @@
 """Shapes as grids of voxels, and grids as shapes: units of work that resume, and surfaces by marching cubes."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from safetensors.numpy import save_file
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
 from hdbench.execution import run_units
+from hdbench.geometry.parts import larger_parts
 from hdbench.geometry.sampling import sample_surface
 from hdbench.interrupts import interrupts_deferred
 from hdbench.method import Context
@@ -22,8 +22,8 @@ from hdbench.shapes import Bool, Float32, Mesh, Shape, defect
 from hdbench.shapes import Sequence as Frames
 from hdbench.store import atomic_path
 
-from ..hyperdiffusion.fitting import LARGEST_COORDINATE, Placement, place
-from .recipe import GridRecipe
+from ..placement import LARGEST_COORDINATE, Placement, place
+from .recipe import GridRecipe, SamplingRecipe
 
 SURFACE_DENSITY = 70
 """Points on the surface, per square of the resolution, by which the voxels it passes through are found."""
@@ -99,8 +99,8 @@ def share_grid(
     size = recipe.resolution
     centers = _cube(size, pitch(size))  # (R, R, R, 3)
     surface = sample_surface(mesh, SURFACE_DENSITY * size**2, seed=derive_seed(seed, "voxel surface", name, frame))
-    crossed = _holding(placement.to_field(surface), size)
-    corners = placement.to_field(np.stack([mesh.vertices.min(0), mesh.vertices.max(0)]))
+    crossed = _holding(placement.to_cube(surface), size)
+    corners = placement.to_cube(np.stack([mesh.vertices.min(0), mesh.vertices.max(0)]))
     whole = ~crossed & ((centers >= corners[0]) & (centers <= corners[1])).all(-1)
     offsets = _cube(recipe.subdivisions, pitch(size) / recipe.subdivisions).reshape(-1, 3)
     within = (centers[crossed][:, None] + offsets).reshape(-1, 3)
@@ -141,7 +141,7 @@ def voxelize(dataset: Dataset, name: str, recipe: GridRecipe, *, seed: int) -> V
             shares = share_grid(dataset, name, frame, mesh, placements[frame], recipe, seed=seed)
             grids.append(2 * shares**recipe.exponent - 1)
         else:
-            placed = Mesh(placements[frame].to_field(mesh.vertices), mesh.faces)
+            placed = Mesh(placements[frame].to_cube(mesh.vertices), mesh.faces)
             cells, middle = surface_grid(placed, recipe.resolution)
             grids.append(np.where(cells, np.float32(1), np.float32(-1)))
             placements[frame] = _moved(placements[frame], middle)
@@ -235,15 +235,9 @@ def _load(path: Path) -> list[Voxelized]:
         described = json.loads(stored.metadata()["shapes"])
         values = [stored.get_tensor(str(index)) for index in range(len(described))]
     return [
-        Voxelized(entry["name"], grids, placement_from(entry["placement"]), entry["reason"])
+        Voxelized(entry["name"], grids, Placement.from_json(entry["placement"]), entry["reason"])
         for entry, grids in zip(described, values, strict=True)
     ]
-
-
-def placement_from(stored: Mapping[str, Any]) -> Placement:
-    """The placement that `asdict` made `stored` of."""
-    x, y, z = (float(value) for value in stored["center"])
-    return Placement((x, y, z), float(stored["scale"]))
 
 
 def grid_surface(values: Float32, *, level: float, binary: bool) -> Mesh:
@@ -264,8 +258,11 @@ def grid_surface(values: Float32, *, level: float, binary: bool) -> Mesh:
     return Mesh(placed.astype(np.float32), faces[:, ::-1])  # scikit-image's fronts face the higher values
 
 
-def shape_of(values: Float32, placement: Placement, *, level: float, binary: bool, sequence: bool) -> Shape:
+def shape_of(values: Float32, placement: Placement, sampling: SamplingRecipe, *, sequence: bool) -> Shape:
     """The shape in grids (T, R, R, R), in the dataset's coordinates: a mesh, or a sequence of T meshes."""
-    surfaces = (grid_surface(grid, level=level, binary=binary) for grid in values)
+    surfaces = (
+        larger_parts(grid_surface(grid, level=sampling.level, binary=sampling.binary), sampling.smallest_part)
+        for grid in values
+    )
     meshes = tuple(Mesh(placement.to_dataset(mesh.vertices), mesh.faces) for mesh in surfaces)
     return Frames(meshes) if sequence else meshes[0]

@@ -14,9 +14,9 @@ from hdbench_baselines.hyperdiffusion.fitting import (
     fit,
     fit_together,
     labelled_points,
-    place,
     volume_iou,
 )
+from hdbench_baselines.placement import place
 from hdbench_baselines.training import fixed_threads
 
 from hdbench.datasets.base import Dataset
@@ -104,7 +104,7 @@ def test_patience_ends_the_originals_fit():
 def test_placement_goes_there_and_back(mode):
     mesh = Solids().shape("rod")
     (placement,) = place([mesh], mode)
-    inside = placement.to_field(mesh.vertices)
+    inside = placement.to_cube(mesh.vertices)
     assert np.abs(inside).max() == pytest.approx(0.475, abs=1e-6)
     np.testing.assert_allclose(placement.to_dataset(inside), mesh.vertices, atol=2e-6)
 
@@ -264,7 +264,7 @@ def test_a_sequence_has_one_scale_and_keeps_or_loses_its_travel():
         assert [p.center[0] for p in placed_clip.placements] == pytest.approx(centers, abs=1e-3)
         assert len({p.scale for p in placed_clip.placements}) == 1
         frames = zip(placed_clip.frames, placed_clip.placements, strict=True)
-        inside = np.concatenate([placement.to_field(mesh.vertices) for mesh, placement in frames])
+        inside = np.concatenate([placement.to_cube(mesh.vertices) for mesh, placement in frames])
         assert np.abs(inside).max() == pytest.approx(0.475, abs=1e-6)
         assert placed_clip.placement.center[0] == pytest.approx(np.mean(centers), abs=1e-3)
 

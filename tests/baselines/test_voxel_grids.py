@@ -4,8 +4,8 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 import trimesh
-from hdbench_baselines.hyperdiffusion.fitting import Placement
-from hdbench_baselines.voxel.recipe import GridRecipe
+from hdbench_baselines.placement import Placement
+from hdbench_baselines.voxel.recipe import GridRecipe, SamplingRecipe
 from hdbench_baselines.voxel.voxels import grid_surface, pitch, shape_of, surface_grid, voxelize, voxelize_all
 
 from hdbench.datasets.base import Dataset
@@ -20,6 +20,8 @@ needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden data a
 SIDES = np.array([2.0, 1.0, 0.1])
 CENTER = np.array([0.0, 3.0, 0.0])
 TRAVEL = np.array([0.25, 0.0, 0.0])
+VALUES = SamplingRecipe(binary=False)
+BLOCKS = SamplingRecipe(binary=True)
 
 
 class Slabs(Dataset):
@@ -87,17 +89,27 @@ def test_exponent_raises_what_is_thin():
 
 def test_shape_comes_back_where_it_was():
     voxelized = voxelize(Slabs(), "slab", recipe(resolution=24), seed=0)
-    mesh = shape_of(voxelized.values, voxelized.placement, level=0.0, binary=False, sequence=False)
+    mesh = shape_of(voxelized.values, voxelized.placement, VALUES, sequence=False)
     lowest, highest = mesh.vertices.min(0), mesh.vertices.max(0)
     voxel = 2 / 23
     np.testing.assert_allclose((lowest + highest) / 2, CENTER, atol=0.01)
     np.testing.assert_allclose(highest - lowest, SIDES, atol=1.5 * voxel)
 
 
+def test_small_loose_parts_are_left_out():
+    grid = np.full((12, 12, 12), -1, np.float32)
+    grid[2:8, 2:8, 2:8] = grid[10, 10, 10] = 1
+    extents = [
+        np.ptp(shape_of(grid[None], Placement((0, 0, 0), 1.0), sampling, sequence=False).vertices, axis=0)
+        for sampling in (VALUES, VALUES.model_copy(update={"smallest_part": 0.05}))
+    ]
+    np.testing.assert_allclose(extents, np.outer([9, 6], np.full(3, pitch(12))), rtol=1e-5)
+
+
 def test_sequence_has_one_placement_and_keeps_its_travel():
     voxelized = voxelize(Slabs(frames=4), "slab", recipe(), seed=0)
     assert voxelized.values.shape == (4, 16, 16, 16)
-    sequence = shape_of(voxelized.values, voxelized.placement, level=0.0, binary=False, sequence=True)
+    sequence = shape_of(voxelized.values, voxelized.placement, VALUES, sequence=True)
     middles = [(frame.vertices.min(0) + frame.vertices.max(0))[0] / 2 for frame in sequence.frames]
     np.testing.assert_allclose(middles, [0, 0.25, 0.5, 0.75], atol=0.03)
 
@@ -116,7 +128,7 @@ def test_surface_grid_is_trimeshs_in_the_middle():
 def test_surface_grid_keeps_thin_slabs_and_places_them():
     voxelized = voxelize(Slabs(), "slab", recipe(content="surface", placement="vertices", resolution=24), seed=0)
     assert set(np.unique(voxelized.values)) == {-1, 1}
-    mesh = shape_of(voxelized.values, voxelized.placement, level=0.0, binary=True, sequence=False)
+    mesh = shape_of(voxelized.values, voxelized.placement, BLOCKS, sequence=False)
     np.testing.assert_allclose((mesh.vertices.min(0) + mesh.vertices.max(0)) / 2, CENTER, atol=1e-5)
 
 

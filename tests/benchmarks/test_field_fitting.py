@@ -18,10 +18,10 @@ from hdbench_baselines.hyperdiffusion.fitting import (
     PlacedShape,
     fit,
     labelled_points,
-    place,
     volume_iou,
 )
 from hdbench_baselines.hyperdiffusion.recipe import HyperDiffusionRecipe
+from hdbench_baselines.placement import place
 
 from hdbench.datasets.procedural.dataset import Procedural
 from hdbench.recipe import load_recipe

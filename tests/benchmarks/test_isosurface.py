@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from hdbench_baselines.hyperdiffusion.fields import encode, lattice_field
-from hdbench_baselines.hyperdiffusion.fitting import FittingRecipe, PlacedShape, fit, labelled_points, place
+from hdbench_baselines.hyperdiffusion.fitting import FittingRecipe, PlacedShape, fit, labelled_points
 from hdbench_baselines.hyperdiffusion.recipe import HyperDiffusionRecipe
+from hdbench_baselines.placement import place
 from skimage.measure import marching_cubes
 
 from hdbench.datasets.procedural.dataset import Procedural
