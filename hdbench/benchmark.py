@@ -7,7 +7,7 @@ goes on where it stopped. The run's folder is a copy that stands on its own: `hd
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hdbench import stages
@@ -18,6 +18,7 @@ from hdbench.evaluation import PointSet
 from hdbench.execution import cpu_count
 from hdbench.method import Method, broken_methods, get_method, methods
 from hdbench.metrics.protocols import get_protocol, usual_protocol
+from hdbench.other_protocols import score_under_others
 from hdbench.progress import Progress
 from hdbench.provenance import provenance
 from hdbench.recipe import parse_changes
@@ -171,16 +172,22 @@ class Run:
     ) -> Row:
         record = stages.FitRecord.of(model)
         drawn = PointSet.of(ShapeSet.open(samples.folder), place.as_posix())
-        reference = PointSet.of(prepared.reference, "reference")
+        points = drawn.points.shape[-2]
+        reference = _thinned(PointSet.of(prepared.reference, "reference"), points)
+        reference = reference if record.reference_ids is None else reference.select(record.reference_ids)
+        data = f"{self.dataset.name}/{self.dataset.category}/test@{digest(self.dataset.fingerprint())[:8]}"
         scored = stages.score(
             self.workshop,
             drawn,
-            reference if record.reference_ids is None else reference.select(record.reference_ids),
-            PointSet.of(prepared.train, "train"),
+            reference,
+            _thinned(PointSet.of(prepared.train, "train"), points),
             protocol=self.protocol,
-            data=f"{self.dataset.name}/{self.dataset.category}/test@{digest(self.dataset.fingerprint())[:8]}",
+            data=data,
             seed=self.plan.seed,
             neighbours=NEIGHBOUR_SAMPLES,
+        )
+        others = score_under_others(
+            self.workshop, drawn, reference, protocol=self.protocol, data=data, seed=self.plan.seed
         )
         scores, neighbours = stages.read_scores(scored)
         statistics = f"{'-'.join(place.parts[1:])}.statistics.npz"
@@ -193,6 +200,7 @@ class Run:
             seed=seed,
             samples=drawn.info,
             scores=scores,
+            other_scores=others,
             statistics={statistics: file_digest(self.folder / statistics)},
             neighbours=neighbours,
             cost=stages.cost_of(model, samples, self.plan.device),
@@ -226,6 +234,14 @@ class Run:
             for path in report.folder.iterdir():
                 if path.name != "artefact.json":
                     write_atomic(self.folder / path.name, path.read_bytes())
+
+
+def _thinned(shapes: PointSet, count: int) -> PointSet:
+    """`shapes` with at most `count` points each: of a method that draws few, as many are compared on both sides.
+
+    Points are drawn from surfaces independently, so that the first are as good a choice as any.
+    """
+    return replace(shapes, points=shapes.points[..., :count, :])
 
 
 def open_limited(

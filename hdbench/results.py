@@ -116,6 +116,9 @@ class Row(Record):
     """The seed the samples were drawn with."""
     samples: SetInfo
     scores: list[Score]
+    """Under the run's protocol."""
+    other_scores: list[Score] = Field(default_factory=list)
+    """Of the same samples under the other protocols: Chamfer metrics and JSD."""
     statistics: dict[str, str] = Field(default_factory=dict)
     neighbours: list[Neighbours] = Field(default_factory=list)
     cost: Cost
