@@ -93,7 +93,7 @@ def test_samples_are_clouds_where_the_data_are(fitted):
     samples = list(model.sample(range(8), 1, context(folder)))
     assert all(isinstance(sample, PointCloud) and defect(sample) is None for sample in samples)
     points = np.stack([sample.points for sample in samples])
-    assert points.shape == (8, 256, 3)
+    assert points.shape == (8, 2048, 3)
     np.testing.assert_allclose(points.mean((0, 1)), [0, 1, 0], atol=0.25)
     assert 0.3 < points.std() < 0.9  # of the training shapes' points: 0.7
 
