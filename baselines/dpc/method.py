@@ -1,6 +1,5 @@
 """DPC (Luo and Hu 2021): every point is denoised for itself, given a latent of the whole shape."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -9,8 +8,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hdbench.datasets.base import Dataset
@@ -20,8 +17,8 @@ from hdbench.progress import Task
 from hdbench.recipe import Changes, Recipe, merged
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Kind, PointCloud
-from hdbench.store import write_atomic
 
+from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
 from .clouds import Placement, TrainingClouds, training_clouds
 from .network import DPCNetwork
@@ -141,32 +138,20 @@ class DPC(Method):
         return np.asarray(last.cpu().numpy())
 
     def save(self, folder: Path) -> None:
-        """See `Method.save`: `model.safetensors`, with the original's names, and `model.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(tensors, folder / "model.safetensors")
-        description = {"method": self.name, "version": self.version, "recipe": self.recipe.model_dump(mode="json")}
-        description["report"] = asdict(self.report)
-        write_atomic(folder / "model.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+        """See `Method.save`: tensors have the original's names."""
+        save_model(self, folder, report=asdict(self.report), tensors=self.network.state_dict())
 
     @classmethod
     def load(cls, folder: Path, context: Context) -> Self:
         """See `Method.load`."""
-        try:
-            description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            report = dict(description["report"])
-            placement = report.pop("placement")
-            curve = [(int(step), float(value)) for step, value in report.pop("loss_curve")]
-            model = cls()
-            model.recipe = DPCRecipe.model_validate(description["recipe"])
-            model.report = FitReport(
-                **report, placement=Placement(tuple(placement["center"]), placement["scale"]), loss_curve=curve
-            )
+        model = cls()
+        with reading_model(cls, DPCRecipe, folder) as stored:
+            model.recipe = stored.recipe
+            placement = stored.report["placement"]
+            placement = Placement(tuple(placement["center"]), placement["scale"])
+            model.report = FitReport(**stored.report | {"placement": placement})
             model._build(context.device)
-            model.network.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise HdbenchError(f"{folder} holds no DPC model that can be read ({reason}).") from error
+            model.network.load_state_dict(stored.tensors)
         return model
 
     @classmethod

@@ -1,6 +1,5 @@
 """HyperDiffusion (Erkoç et al. 2023): diffusion over the weights of occupancy fields."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hdbench.datasets.base import Dataset
@@ -21,10 +18,10 @@ from hdbench.recipe import Changes, Recipe, merged
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Kind, Mesh, Shape
 from hdbench.shapes import Sequence as Clip
-from hdbench.store import write_atomic
 
 from ..diffusion import Denoiser
 from ..placement import Placement
+from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
 from .collection import FieldCollection
 from .library import Library, fitted_library, import_fields, load_library
@@ -300,33 +297,22 @@ class HyperDiffusion(Method):
         return (standardized.cpu() * self.deviation + self.mean).numpy()
 
     def save(self, folder: Path) -> None:
-        """See `Method.save`: `model.safetensors` and `model.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"denoiser.{name}": tensor.cpu() for name, tensor in self.denoiser.state_dict().items()}
+        """See `Method.save`."""
+        tensors = {f"denoiser.{name}": tensor for name, tensor in self.denoiser.state_dict().items()}
         tensors |= {"weights.mean": self.mean, "weights.deviation": self.deviation}
-        save_file(tensors, folder / "model.safetensors")
-        description = {"method": self.name, "version": self.version, "recipe": self.recipe.model_dump(mode="json")}
-        description["report"] = asdict(self.report)
-        write_atomic(folder / "model.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+        save_model(self, folder, report=asdict(self.report), tensors=tensors)
 
     @classmethod
     def load(cls, folder: Path, context: Context) -> Self:
         """See `Method.load`."""
-        try:
-            description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "model.safetensors")
-            report = dict(description["report"])
-            placement = Placement.from_json(report.pop("placement"))
-            curve = [(int(step), float(value)) for step, value in report.pop("loss_curve")]
-            model = cls()
-            model.recipe = HyperDiffusionRecipe.model_validate(description["recipe"])
-            model.report = FitReport(**report, placement=placement, loss_curve=curve)
-            model.mean, model.deviation = tensors.pop("weights.mean"), tensors.pop("weights.deviation")
+        model = cls()
+        with reading_model(cls, HyperDiffusionRecipe, folder) as stored:
+            model.recipe = stored.recipe
+            placement = Placement.from_json(stored.report["placement"])
+            model.report = FitReport(**stored.report | {"placement": placement})
+            model.mean, model.deviation = stored.tensors["weights.mean"], stored.tensors["weights.deviation"]
             model._build(context.device)
-            model.denoiser.load_state_dict({k.removeprefix("denoiser."): tensor for k, tensor in tensors.items()})
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise HdbenchError(f"{folder} holds no HyperDiffusion model that can be read ({reason}).") from error
+            model.denoiser.load_state_dict(stored.network("denoiser."))
         return model
 
     def loss_curve(self) -> list[tuple[int, float]]:

@@ -1,6 +1,5 @@
 """PVD (Zhou et al. 2021): diffusion of point clouds with point-voxel convolutions."""
 
-import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +10,6 @@ from typing import ClassVar, Self
 import numba
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hdbench.checkpoints import read_checkpoint, refuse_misfit, tensors_of
@@ -24,8 +21,8 @@ from hdbench.method import Context, Method
 from hdbench.recipe import Changes, Recipe
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Kind, PointCloud
-from hdbench.store import write_atomic
 
+from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
 from .clouds import read_clouds
 from .pvcnn import PVCNN2, multiplications
@@ -149,32 +146,21 @@ class PVD(Method):
                 yield PointCloud(denormalise(clouds[index // size][index % size], self.report.moments))
 
     def save(self, folder: Path) -> None:
-        """See `Method.save`: `model.safetensors` and `model.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.denoiser.state_dict().items()}
-        save_file(tensors, folder / "model.safetensors")
+        """See `Method.save`: tensors have the original's names."""
         report = asdict(self.report) | {"moments": self.report.moments._asdict()}
-        description = {"method": self.name, "version": self.version, "recipe": self.recipe.model_dump(mode="json")}
-        text = json.dumps(description | {"report": report}, indent=1, ensure_ascii=False)
-        write_atomic(folder / "model.json", text + "\n")
+        save_model(self, folder, report=report, tensors=self.denoiser.state_dict())
 
     @classmethod
     def load(cls, folder: Path, context: Context) -> Self:
         """See `Method.load`."""
-        try:
-            description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            report = dict(description["report"])
-            x, y, z = report["moments"]["mean"]
-            report["moments"] = Moments((x, y, z), float(report["moments"]["deviation"]))
-            report["loss_curve"] = [(int(step), float(value)) for step, value in report["loss_curve"]]
-            model = cls()
-            model.recipe = PVDRecipe.model_validate(description["recipe"])
-            model.report = FitReport(**report)
+        model = cls()
+        with reading_model(cls, PVDRecipe, folder) as stored:
+            model.recipe = stored.recipe
+            x, y, z = stored.report["moments"]["mean"]
+            moments = Moments((x, y, z), float(stored.report["moments"]["deviation"]))
+            model.report = FitReport(**stored.report | {"moments": moments})
             model._build(context.device)
-            model.denoiser.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise HdbenchError(f"{folder} holds no PVD model that can be read ({reason}).") from error
+            model.denoiser.load_state_dict(stored.tensors)
         return model
 
     @classmethod

@@ -162,7 +162,9 @@ class PVCNN2(nn.Module):
 
     def matrices(self) -> list[str]:
         """Names of the weights between hidden layers: what Muon may move. The gates' are too small for it."""
-        layers = [name for name, module in self.named_modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)]
+        layers = [
+            name for name, module in self.named_modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        ]
         ends = ("sa_layers.0.0.", "classifier.2")
         return [f"{name}.weight" for name in layers if not name.startswith(ends)]
 

@@ -1,6 +1,5 @@
 """Voxel diffusion: a 3D U-Net that denoises occupancy grids, in 3D and 4D."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,21 +7,18 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hdbench.datasets.base import Dataset
-from hdbench.errors import HdbenchError
 from hdbench.method import Context, Method
 from hdbench.recipe import Recipe
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Kind, Shape
-from hdbench.store import write_atomic
 
 from ..diffusion import Denoiser
 from ..placement import Placement
+from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
 from .network import UNet
 from .recipe import NetworkRecipe, VoxelRecipe
@@ -195,33 +191,21 @@ class VoxelDiffusion(Method):
         self.network.eval()
 
     def save(self, folder: Path) -> None:
-        """See `Method.save`: `model.safetensors` and `model.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"network.{name}": tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        tensors["grid.mean"] = self.mean
-        save_file(tensors, folder / "model.safetensors")
-        description = {"method": self.name, "version": self.version, "recipe": self.recipe.model_dump(mode="json")}
-        description["report"] = asdict(self.report)
-        write_atomic(folder / "model.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+        """See `Method.save`."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        save_model(self, folder, report=asdict(self.report), tensors=tensors | {"grid.mean": self.mean})
 
     @classmethod
     def load(cls, folder: Path, context: Context) -> Self:
         """See `Method.load`."""
-        try:
-            description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            report = dict(description["report"])
-            report["placement"] = Placement.from_json(report["placement"])
-            report["loss_curve"] = [(int(step), float(value)) for step, value in report["loss_curve"]]
-            model = cls()
-            model.recipe = VoxelRecipe.model_validate(description["recipe"])
-            model.report = FitReport(**report)
+        model = cls()
+        with reading_model(cls, VoxelRecipe, folder) as stored:
+            model.recipe = stored.recipe
+            placement = Placement.from_json(stored.report["placement"])
+            model.report = FitReport(**stored.report | {"placement": placement})
             model._build(model.report.frames, context.device)
-            tensors = load_file(folder / "model.safetensors")
-            model.mean = tensors.pop("grid.mean")
-            model.network.load_state_dict({k.removeprefix("network."): tensor for k, tensor in tensors.items()})
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise HdbenchError(f"{folder} holds no voxel diffusion model that can be read ({reason}).") from error
+            model.mean = stored.tensors["grid.mean"]
+            model.network.load_state_dict(stored.network("network."))
         return model
 
     def loss_curve(self) -> list[tuple[int, float]]:
