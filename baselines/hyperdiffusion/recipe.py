@@ -1,6 +1,6 @@
 """The hyperparameters of HyperDiffusion."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,8 @@ from hdbench.recipe import Recipe
 from ..diffusion import DiffusionRecipe
 from ..training import TrainingRecipe
 from .fitting import FittingRecipe
+
+Exponent = Annotated[float, Field(ge=-32, le=32)]
 
 
 class DenoiserRecipe(BaseModel):
@@ -21,7 +23,7 @@ class DenoiserRecipe(BaseModel):
     heads: int = Field(default=16, ge=1)
     positions: bool = True
     """Learned position embedding of the tokens (off: the paper's ablation)."""
-    time_exponents: tuple[float, float] = (0.0, 20.0)
+    time_exponents: tuple[Exponent, Exponent] = (0.0, 20.0)
     """Range of the time embedding's frequencies, as powers of two."""
     standardize: bool = False
     """Centre the weight vectors and divide them by one deviation, that of all their numbers together."""
