@@ -154,7 +154,7 @@ class Results(Record):
 
     def table(self) -> "pd.DataFrame":
         """One line per row and score, with its interval and signature."""
-        from hdbench.reporting.tables import table
+        from hdbench.reporting.export import table
 
         return table(self)
 

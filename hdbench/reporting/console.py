@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hdbench.reporting import facts
-from hdbench.reporting.rounding import display_scale, rounded
-from hdbench.reporting.tables import Board, Cell, Column, board
+from hdbench.reporting.columns import Column
+from hdbench.reporting.rounding import rounded
+from hdbench.reporting.tables import Board, Cell, board
 from hdbench.results import Results, Score
 
 
@@ -52,9 +53,8 @@ def score_table(scores: Sequence[Score]) -> Table:
     for name in ("protocol", "metric", "value", "unit", "best"):
         table.add_column(name, justify="right" if name == "value" else "left")
     for score in scores:
-        scale = display_scale(score.protocol, score.metric, score.unit)
-        column = Column(score.protocol, score.metric, score.signature, score.target, score.unit, scale)
-        value = score.reason if score.value is None and score.reason else str(rounded(score, scale))
+        column = Column.of(score)
+        value = score.reason if score.value is None and score.reason else str(rounded(score, column.scale))
         table.add_row(*map(Text, (score.protocol, column.label, value, column.display_unit, column.goal)))
     return table
 

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from hdbench.metrics.protocols import PROTOCOLS
+from hdbench.reporting.columns import Column
 from hdbench.reporting.rounding import display_scale, rounded
-from hdbench.reporting.tables import Board, Cell, Column, Line
+from hdbench.reporting.tables import Board, Cell, Line
 from hdbench.results import Results, SetInfo
 
 _CD_METRIC = "mmd_cd"

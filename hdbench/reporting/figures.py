@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from hdbench.reporting.columns import Column
 from hdbench.reporting.rounding import rounded
-from hdbench.reporting.tables import NOISE, Board, Column, Line
+from hdbench.reporting.tables import NOISE, Board, Line
 
 # Stand-ins that become the page's own colours, so that one drawing serves light, dark and print.
 _INK, _MUTED, _LINE, _ACCENT, _SURFACE = "#010203", "#010204", "#010205", "#010206", "#010207"

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from hdbench.reporting import facts
+from hdbench.reporting.columns import Column
 from hdbench.reporting.rounding import rounded, three_digits
 from hdbench.reporting.summary import Verdict, nearness, verdicts
-from hdbench.reporting.tables import Board, Cell, Column, Line
+from hdbench.reporting.tables import Board, Cell, Line
 from hdbench.results import Results
 
 _MARKDOWN_SPECIAL = str.maketrans(

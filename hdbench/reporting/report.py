@@ -4,11 +4,12 @@ from pathlib import Path
 
 from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
+from hdbench.reporting.export import table, to_csv
 from hdbench.reporting.html import render_html
 from hdbench.reporting.markdown import render_latex, render_markdown
 from hdbench.reporting.paper_figures import draw_figures
 from hdbench.reporting.pictures import draw_pictures
-from hdbench.reporting.tables import board, table, to_csv
+from hdbench.reporting.tables import board
 from hdbench.results import load_results
 from hdbench.store import write_atomic
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from hdbench.reporting.columns import Column
 from hdbench.reporting.rounding import Rounded, rounded
-from hdbench.reporting.tables import Board, Cell, Column, Line
+from hdbench.reporting.tables import Board, Cell, Line
 from hdbench.results import Neighbours, Results, best_rows
 
 TRAIN_COPY = "train-copy"

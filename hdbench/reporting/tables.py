@@ -1,91 +1,18 @@
 """The numbers of a run, arranged for people: one line per model, one column per score, rounded by their intervals."""
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import TYPE_CHECKING
 
-from hdbench.reporting.rounding import display_scale
-from hdbench.results import Results, Row, Score, Target, best_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
+from hdbench.reporting.columns import Column, with_remarks
+from hdbench.results import Results, Row, Score, best_rows
 
 HELD_OUT = "held-out"
 """The control a model is measured by: real shapes that are not in the reference."""
 
 NOISE = "noise"
 """The control that is no real shape."""
-
-_MEANINGS = {
-    "mmd": "how near each reference shape has a sample",
-    "mmd_samples": "how near each sample has a reference shape",
-    "cov": "share of the reference shapes that are some sample's nearest",
-    "nna": "share of shapes whose nearest neighbour is of their own kind",
-    "nna_samples": "1-NNA over the samples alone",
-    "nna_reference": "1-NNA over the reference shapes alone",
-    "jsd": "divergence of where points lie in space",
-    "fpd": "distance of the point-net features' Gaussians",
-    "kpd": "distance of the point-net features' kernel means",
-    "novelty": "distance to the training shapes, relative to real shapes",
-}
-_FAMILY_LABELS = {"mmd": "MMD", "cov": "COV", "nna": "1-NNA", "jsd": "JSD", "fpd": "FPD", "kpd": "KPD"}
-_HALVES = ("samples", "reference")
-_REMARKS = (*_HALVES, "published")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One score as a column. Values with different signatures stand in different columns."""
-
-    protocol: str
-    metric: str
-    signature: str
-    target: Target
-    unit: str
-    scale: float
-    """What values are multiplied by for display."""
-
-    @property
-    def label(self) -> str:
-        """The metric's name as the field writes it, such as 1-NNA-CD."""
-        family, *rest = self.metric.split("_")
-        name = "-".join([_FAMILY_LABELS.get(family, family.upper()), *(p.upper() for p in rest if p not in _REMARKS)])
-        remarks = ", ".join(part for part in rest if part in _REMARKS)
-        return f"{name} ({remarks})" if remarks else name
-
-    @property
-    def display_unit(self) -> str:
-        """What a displayed value is in: `%`, `×10²`, or nothing."""
-        if self.unit == "fraction":
-            return "%"
-        power = round(math.log10(self.scale))
-        return f"×10{str(power).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}" if power else ""
-
-    @property
-    def goal(self) -> str:
-        """Where the best values lie: `↓`, `↑`, or `→ 50`."""
-        if isinstance(self.target, str):
-            return "↓" if self.target == "lower" else "↑"
-        return f"→ {self.target * self.scale:g}"
-
-    @property
-    def goal_in_words(self) -> str:
-        """Where the best values lie, in words."""
-        return f"{self.target} is better" if isinstance(self.target, str) else f"best at {self.target * self.scale:g}"
-
-    @property
-    def meaning(self) -> str:
-        """What the metric says, in half a line; empty for metrics this module does not know."""
-        family, *rest = self.metric.split("_")
-        half = next((f"_{part}" for part in rest if part in _HALVES), "")
-        return _MEANINGS.get(family + half, _MEANINGS.get(family, ""))
-
-    @property
-    def is_headline(self) -> bool:
-        """False for the halves of a score (over the samples or the reference alone)."""
-        return not any(part in _HALVES for part in self.metric.split("_"))
 
 
 @dataclass(frozen=True)
@@ -103,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A model, over all the seeds it was sampled with."""
+    """A model, over all the seeds it was trained and sampled with."""
 
     rows: tuple[Row, ...]
     title: str
@@ -157,11 +84,11 @@ class Board:
 
     def only(self, *, protocol: str, headline: bool) -> "Board":
         """The board with one protocol's headline columns alone, or its others alone; empty columns are left out."""
-        kept = [
-            index
-            for index, column in enumerate(self.columns)
-            if column.protocol == protocol and column.is_headline == headline and not self.reason(index)
-        ]
+        return self.choose(lambda column: column.protocol == protocol and column.is_headline == headline)
+
+    def choose(self, wanted: Callable[[Column], bool]) -> "Board":
+        """The board with the `wanted` columns alone; empty ones are left out."""
+        kept = [index for index, column in enumerate(self.columns) if wanted(column) and not self.reason(index)]
 
         def cut(line: Line) -> Line:
             return replace(line, cells=tuple(line.cells[index] for index in kept))
@@ -191,10 +118,13 @@ class Board:
         return next((score.reason for score in scores if score.reason), "no reason given")
 
 
-def board(results: Results) -> Board:
-    """Arrange `results`: seeds of a model averaged, best values and ties found among the models of each column."""
+def board(results: Results, *, every_protocol: bool = False) -> Board:
+    """Arrange `results`: seeds of a model averaged, best values and ties found among the models of each column.
+
+    Of the run's own protocol, or of `every_protocol` its samples were scored under.
+    """
     groups = _groups(results.rows)
-    pooled = [_pooled_scores(rows) for rows in groups]
+    pooled = [_pooled_scores(rows, every_protocol=every_protocol) for rows in groups]
     is_model = [rows[0].source != "control" for rows in groups]
     columns = _columns(pooled, is_model)
     grid = [
@@ -218,63 +148,30 @@ def board(results: Results) -> Board:
     )
 
 
-def table(results: Results) -> "pd.DataFrame":
-    """One line per row and score, for pandas and spreadsheets, in the order of the results.
-
-    Columns: method, title, source, model, seed, samples (valid ones), invalid, protocol, metric, value, lo, hi,
-    target, unit, best (the value is the best of its column or cannot be told from it; never for controls), signature,
-    reason. Values are as measured: fractions, not percent.
-    """
-    import pandas as pd
-
-    best = {
-        (row.method, row.model, column.protocol, column.metric, column.signature)
-        for found in [board(results)]
-        for line in found.models
-        for column, cell in zip(found.columns, line.cells, strict=True)
-        if cell and cell.is_best
-        for row in line.rows
-    }
-    records = [
-        {
-            "method": row.method,
-            "title": row.title,
-            "source": row.source,
-            "model": row.model,
-            "seed": row.seed,
-            "samples": row.samples.count,
-            "invalid": row.samples.invalid,
-            "protocol": score.protocol,
-            "metric": score.metric,
-            "value": score.value,
-            "lo": score.interval[0] if score.interval else None,
-            "hi": score.interval[1] if score.interval else None,
-            "target": score.target,
-            "unit": score.unit,
-            "best": (row.method, row.model, score.protocol, score.metric, score.signature) in best,
-            "signature": score.signature,
-            "reason": score.reason,
-        }
-        for row in results.rows
-        for score in row.scores
-    ]
-    return pd.DataFrame.from_records(records)
-
-
-def to_csv(frame: "pd.DataFrame") -> str:
-    """`frame` as CSV; text that a spreadsheet would take for a formula is led by an apostrophe."""
-
-    def harmless(cell: object) -> object:
-        return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
-
-    return str(frame.map(harmless).to_csv(index=False, lineterminator="\n"))
-
-
 def _groups(rows: Sequence[Row]) -> list[tuple[Row, ...]]:
-    """Rows of one model together, in order of first appearance."""
-    order = {key: place for place, key in reversed(list(enumerate((row.method, row.model) for row in rows)))}
-    ordered = sorted(rows, key=lambda row: order[row.method, row.model])
-    return [tuple(group) for _, group in groupby(ordered, key=lambda row: (row.method, row.model))]
+    """Rows that differ in their seeds alone together, in order of first appearance."""
+    return [
+        tuple(group)
+        for made_alike in _grouped(rows, _making)
+        for group in ([made_alike] if _seeds_differ(made_alike) else _grouped(made_alike, lambda row: row.model))
+    ]
+
+
+def _grouped(rows: Iterable[Row], key: Callable[[Row], Hashable]) -> list[list[Row]]:
+    groups: dict[Hashable, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return list(groups.values())
+
+
+def _making(row: Row) -> Hashable:
+    """The published model, or what was trained, whatever the seed of the training."""
+    made_from = row.model if row.source == "zoo" else json.dumps(row.recipe, sort_keys=True)
+    return row.method, row.title, row.source, made_from
+
+
+def _seeds_differ(rows: Sequence[Row]) -> bool:
+    return len({row.seed for row in rows}) == len(rows)
 
 
 def _titles(groups: Sequence[tuple[Row, ...]]) -> list[str]:
@@ -290,14 +187,14 @@ _Key = tuple[str, str, str]
 """Protocol, metric, signature."""
 
 
-def _pooled_scores(rows: Sequence[Row]) -> dict[_Key, Score]:
-    """The scores of one model, averaged over its seeds.
+def _pooled_scores(rows: Sequence[Row], *, every_protocol: bool) -> dict[_Key, Score]:
+    """The scores of one line, averaged over its seeds.
 
     The interval's ends are averaged too: it stays that of a single set of samples, which is on the safe side.
     """
     by_key: dict[_Key, list[Score]] = {}
     for row in rows:
-        for score in row.scores:
+        for score in (*row.scores, *row.other_scores) if every_protocol else row.scores:
             by_key.setdefault((score.protocol, score.metric, score.signature), []).append(score)
     return {key: _mean(scores) for key, scores in by_key.items()}
 
@@ -326,10 +223,9 @@ def _columns(pooled: Sequence[dict[_Key, Score]], is_model: Sequence[bool]) -> l
     for is_control, is_missing, key, score in sorted(present, key=lambda item: (item[1], item[0])):
         taken = any(key[:2] == other[:2] for other in columns)
         if key not in columns and not (taken and (is_control or is_missing)):
-            scale = display_scale(score.protocol, score.metric, score.unit)
-            columns[key] = Column(*key, target=score.target, unit=score.unit, scale=scale)
-    order = list(dict.fromkeys(key[:2] for _, _, key, _ in present))
-    return sorted(columns.values(), key=lambda column: order.index((column.protocol, column.metric)))
+            columns[key] = Column.of(score)
+    order = {name: place for place, name in reversed(list(enumerate(key[:2] for _, _, key, _ in present)))}
+    return with_remarks(sorted(columns.values(), key=lambda column: order[column.protocol, column.metric]))
 
 
 def _cell(column: Column, scores: dict[_Key, Score], is_model: bool) -> Cell | None:

@@ -1,6 +1,7 @@
 """The verdicts of the gate: on a terminal, as JUnit XML for continuous integration, as Markdown for a comment."""
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from xml.etree import ElementTree
 
@@ -9,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from hdbench.gate import Finding, GateReport, Verdict
-from hdbench.metrics.scoring import metric_named
 from hdbench.reporting.rounding import display_scale, three_digits
 
 _HEAD = ("model", "protocol", "metric", "old", "new", "verdict", "")
@@ -32,17 +32,19 @@ def to_junit(report: GateReport) -> str:
     """A test case per metric: regressions are failures, what could not be seen is skipped."""
     found = [finding.verdict for finding in report.findings]
     counts = {"tests": len(found), "failures": found.count("regressed"), "skipped": found.count("underpowered")}
-    suites = ElementTree.Element("testsuites")
-    suite = ElementTree.SubElement(
-        suites, "testsuite", name="hdbench gate", attrib={name: str(count) for name, count in counts.items()}
-    )
+    totals = {name: str(count) for name, count in counts.items()} | {"errors": "0", "time": "0"}
+    suites = ElementTree.Element("testsuites", totals)
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": "hdbench gate", **totals})
     for finding in report.findings:
-        place = ".".join(part for part in (finding.protocol, finding.method) if part)
-        case = ElementTree.SubElement(suite, "testcase", classname=place, name=finding.metric)
+        place = ".".join(part for part in ("hdbench", plain(finding.protocol), plain(finding.method)) if part)
+        case = ElementTree.SubElement(suite, "testcase", classname=place, name=plain(finding.metric), time="0")
         if finding.verdict == "regressed":
-            ElementTree.SubElement(case, "failure", message=explanation(finding))
+            ElementTree.SubElement(case, "failure", type="regressed", message=plain(explanation(finding)))
         elif finding.verdict == "underpowered":
-            ElementTree.SubElement(case, "skipped", message=explanation(finding))
+            ElementTree.SubElement(case, "skipped", message=plain(explanation(finding)))
+    ElementTree.SubElement(suite, "system-out").text = "\n".join(
+        [headline(report), *(plain(note) for note in report.notes)]
+    )
     ElementTree.indent(suites, " ")
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -64,13 +66,34 @@ def headline(report: GateReport) -> str:
 
 def explanation(finding: Finding) -> str:
     """Why a metric got its verdict."""
-    scale, unit = _scale(finding)
-    seen = f"changes from {three_digits(finding.visible * scale)}{unit} on are seen" if finding.visible else "exact"
     if not math.isfinite(finding.worse):
-        return "it has no value any more" if finding.worse > 0 else "it has a value now"
+        return f"it has no value any more{_after(finding.note)}"
+    scale, unit = _scale(finding)
     change = f"worse by {three_digits(finding.worse * scale)}{unit}, " if finding.worse > 0 else ""
-    text = f"{change}p = {finding.p_value:.2g}, {seen}"
-    return f"{text}; {finding.note}" if finding.note else text
+    return f"{change}{_certainty(finding, scale, unit)}{_after(finding.note)}"
+
+
+def plain(text: str) -> str:
+    """`text` on one line, without characters that control a terminal or that XML does not know: names are anyone's."""
+    spaced = "".join(" " if character.isspace() else character for character in text)
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_unprintable(character) else character for character in spaced)
+
+
+def _certainty(finding: Finding, scale: float, unit: str) -> str:
+    if not finding.visible:
+        return "exact"
+    if not math.isfinite(finding.visible):
+        return "no change could be seen"
+    seen = f"p = {finding.p_value:.2g}, changes from {three_digits(finding.visible * scale)}{unit} on are seen"
+    if finding.verdict != "underpowered" or not finding.detect:
+        return seen
+    times = (finding.visible / finding.detect) ** 2
+    wanted = f"{three_digits(finding.detect * scale)}{unit}"
+    return f"{seen}, {wanted} asked for: take some {max(times, 1.1):.1f} times as many shapes"
+
+
+def _after(note: str) -> str:
+    return f"; {note}" if note else ""
 
 
 def _cells(finding: Finding) -> tuple[str, ...]:
@@ -80,18 +103,31 @@ def _cells(finding: Finding) -> tuple[str, ...]:
     )
     verdict = f"{_SIGNS[finding.verdict]} {finding.verdict}"
     why = "" if finding.verdict == "new" else explanation(finding)
-    return finding.method, finding.protocol, finding.metric, old, new, verdict, why
+    cells = (finding.method, finding.protocol, finding.metric, old, new, verdict, why)
+    return tuple(plain(cell) for cell in cells)
 
 
 def _scale(finding: Finding) -> tuple[float, str]:
-    unit = metric_named(finding.metric).unit
-    return display_scale(finding.protocol, finding.metric, unit), "%" if unit == "fraction" else ""
+    scale = display_scale(finding.protocol, finding.metric, finding.unit)
+    return scale, "%" if finding.unit == "fraction" else ""
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _is_unprintable(character: str) -> bool:
+    """Control and format characters, surrogates, private and unassigned ones."""
+    return unicodedata.category(character).startswith("C")
+
+
 def _escaped(text: str) -> str:
-    """`text` without what Markdown or HTML would act on: names are anyone's."""
-    return "".join(f"&#{ord(character)};" if character in "&<>|`[]*_~" else character for character in text)
+    """`text` on one line, without what Markdown, HTML or GitHub (mentions, links) would act on."""
+    return "".join(
+        f"&#{ord(character)};"
+        if character in "&<>|`[]*_~:#!\\"
+        else "@\N{WORD JOINER}"
+        if character == "@"
+        else character
+        for character in plain(text)
+    )

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 from report_examples import example_results, half_size_held_out, results, row, score
 
+from hdbench.reporting.export import table, to_csv
 from hdbench.reporting.rounding import display_scale, rounded
-from hdbench.reporting.tables import board, table, to_csv
+from hdbench.reporting.tables import board
 
 
 def marks(metric: str, arranged=None) -> dict[str, tuple[bool, bool]]:
