@@ -186,7 +186,7 @@ def load_document(path: Path | str) -> Results | Scores:
         schema = json.loads(path.read_text(encoding="utf-8")).get("schema")
     except OSError as error:
         raise HdbenchError(f"{path} cannot be read ({error.strerror}).") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise HdbenchError(f"{path} is no result of hdbench run or hdbench evaluate --json.") from error
     return _load(Scores, path) if schema == "hdbench/scores/1" else _load(Results, path)
 

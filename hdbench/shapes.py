@@ -10,7 +10,6 @@ A `ShapeSet` folder is what a run writes under `samples/<method>/` and what `hdb
 """
 
 import json
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
 from hdbench.interrupts import interrupts_deferred
+from hdbench.npz import Npz
 from hdbench.store import atomic_path
 
 Float32 = npt.NDArray[np.float32]
@@ -90,6 +90,11 @@ def surface_area(mesh: Mesh) -> float:
     return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
 
 
+def can_name_shape(name: str) -> bool:
+    """Whether files can be called by `name`, which may hold `/`, without leaving their folder."""
+    return name.isprintable() and not (name.startswith("/") or "\\" in name or {"", ".", ".."} & set(name.split("/")))
+
+
 @dataclass(frozen=True)
 class ShapeSet:
     """Shapes on disk, opened from a folder written by `write_shape_set`."""
@@ -108,15 +113,21 @@ class ShapeSet:
         """Open `folder`; raises HdbenchError when it is not a shape set."""
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            with np.load(folder / "points.npz", allow_pickle=False) as stored:
-                points, valid, ids = stored["points"], stored["valid"], stored["ids"]
-            if points.ndim not in (3, 4) or not len(points) == len(valid) == len(ids):
+            stored = Npz(folder / "points.npz")
+            points, valid, ids = stored["points"], stored["valid"], stored["ids"]
+            if points.ndim not in (3, 4) or not (len(points),) == valid.shape == ids.shape:
                 raise ValueError(f"points {points.shape}, valid {valid.shape} and ids {ids.shape} do not fit together")
+            if points.dtype.kind != "f" or points.shape[-1] != 3:
+                raise ValueError(f"points {points.shape} of type {points.dtype} are no coordinates")
             kind: Kind = manifest["kind"]
             if kind not in get_args(Kind):
                 raise ValueError(f"kind {kind!r} is unknown")
-            return cls(folder, kind, tuple(map(str, ids)), points, valid.astype(bool), manifest["invalid"])
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            names = tuple(map(str, ids))
+            if unfit := next((name for name in names if not can_name_shape(name)), None):
+                raise ValueError(f"{unfit!r} cannot name a shape")
+            invalid = {str(name): str(reason) for name, reason in dict(manifest["invalid"]).items()}
+            return cls(folder, kind, names, points, valid.astype(bool), invalid)
+        except (OSError, KeyError, TypeError, ValueError, RecursionError, HdbenchError) as error:
             raise HdbenchError(
                 f"{folder} is not a set of samples ({error}); expected points.npz and manifest.json."
             ) from error

@@ -1,7 +1,5 @@
 """Shapes from arrays, in memory or in NumPy's files. Nothing is ever unpickled."""
 
-import zipfile
-import zlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
-from hdbench.shapes import Float32, Mesh, PointCloud, Sequence, Shape, defect
+from hdbench.npz import Npz, one_line
+from hdbench.shapes import Float32, Mesh, PointCloud, Sequence, Shape, can_name_shape, defect
 
 LARGEST_COORDINATE = 1e9
 """Beyond this, squared distances lose all meaning in float32."""
 
-_BROKEN = (OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, NotImplementedError)
-"""What NumPy raises on files that are cut off, forged, or hold objects."""
-_BROKEN_ARCHIVE = (*_BROKEN, zipfile.BadZipFile, zlib.error)
 _Numbers = npt.NDArray[Any]
 _SomeShape = TypeVar("_SomeShape", bound=Shape)
 
@@ -66,16 +62,14 @@ def sound(shape: _SomeShape, where: str) -> _SomeShape:
 def load_npy(path: Path) -> _Numbers:
     """The array in the .npy file `path`, left on disk until it is read; HdbenchError if it is none of numbers."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except _BROKEN as error:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # each forged header and each cut makes another place stumble
         raise HdbenchError(
             f"{path} is not a NumPy array of numbers ({one_line(error)}); save it again with numpy.save."
         ) from error
-
-
-def one_line(error: Exception) -> str:
-    """What `error` says, fit to stand within a message of one line."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    if not array.size:
+        raise HdbenchError(f"{path}: an array of shape {array.shape}, with no points; remove it.")
+    return array
 
 
 def row_names(count: int) -> list[str]:
@@ -129,32 +123,16 @@ class Archive:
         return shape_from_points(self._points[index], where)
 
     @cached_property
-    def _stored(self) -> Any:
-        try:
-            stored = np.load(self.path, allow_pickle=False)
-        except _BROKEN_ARCHIVE as error:
-            raise HdbenchError(
-                f"{self.path} is not a NumPy archive ({one_line(error)}); save it again with numpy.savez."
-            ) from error
-        if isinstance(stored, np.ndarray):
-            raise HdbenchError(f"{self.path} is a single NumPy array; rename it to .npy.")
-        return stored
+    def _stored(self) -> Npz:
+        return Npz(self.path)
 
-    @cached_property
-    def _keys(self) -> dict[str, None]:
+    @property
+    def _keys(self) -> dict[str, Any]:
         """The keys in their order; a dictionary, as they are looked up once per shape."""
-        return dict.fromkeys(self._stored.files)
+        return self._stored.members
 
     def _array(self, key: str) -> _Numbers:
-        try:
-            array = self._stored[key]
-        except _BROKEN_ARCHIVE as error:
-            raise HdbenchError(
-                f"{self.path}, {key!r}, cannot be read ({one_line(error)}); save the archive again."
-            ) from error
-        if not isinstance(array, np.ndarray):
-            raise HdbenchError(f"{self.path}, {key!r}, is not a NumPy array; save the archive again with numpy.savez.")
-        return array
+        return self._stored[key]
 
     @property
     def _points_key(self) -> str | None:
@@ -187,7 +165,7 @@ class Archive:
 
     def _harmless(self, name: str) -> str:
         """`name`, if files can be called by it without leaving their folder."""
-        if name.startswith("/") or "\\" in name or {"", ".", ".."} & set(name.split("/")):
+        if not can_name_shape(name):
             raise HdbenchError(f"{self.path}: {name!r} cannot name a shape; use letters, digits, '-', '_' and '/'.")
         return name
 

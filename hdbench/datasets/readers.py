@@ -15,6 +15,7 @@
 Nothing is ever unpickled. What cannot be read raises one HdbenchError that names the file.
 """
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -32,6 +33,8 @@ from hdbench.shapes import Sequence, Shape, ShapeSet
 
 SUFFIXES = (".npy", ".npz", ".ply", ".obj", ".off", ".stl", ".glb", ".xyz")
 _COMMON_CATEGORIES = ("airplane", "animal", "car", "chair")
+_SILENCE = logging.NullHandler()
+"""What trimesh has to say of a broken file ends in our error; without a handler Python prints its tracebacks."""
 _EXPECTED = f"files of {' '.join(SUFFIXES)}, or one sub-folder of frames per shape"
 
 
@@ -122,17 +125,20 @@ def _read_with_trimesh(path: Path) -> Shape:
     with interrupts_deferred():
         import trimesh
 
+    logging.getLogger("trimesh").addHandler(_SILENCE)
     try:
         loaded = trimesh.load(path, process=False, skip_materials=True)
         if isinstance(loaded, trimesh.Scene):
             has_mesh = any(isinstance(part, trimesh.Trimesh) for part in loaded.geometry.values())
             loaded = loaded.to_mesh() if has_mesh else loaded.to_geometry()
         vertices, faces = np.asarray(loaded.vertices), np.asarray(getattr(loaded, "faces", ()))
+        if not vertices.size:
+            raise ValueError("there are no points in it")
     except Exception as error:  # each of the parsers raises what it stumbles over first
         raise HdbenchError(f"{path} cannot be read ({one_line(error)}); export it again, or remove it.") from error
     if faces.size:
         return shape_from_mesh(vertices, faces, str(path))
-    return shape_from_points(vertices.reshape(-1, 3), str(path))
+    return shape_from_points(vertices, str(path))
 
 
 def _file_entries(path: Path) -> list[Entry]:

@@ -25,6 +25,7 @@ from hdbench.metrics.family import (
 )
 from hdbench.metrics.nearest import NearestLists
 from hdbench.metrics.protocols import Protocol, get_protocol, set_warnings, signature
+from hdbench.npz import Npz
 from hdbench.progress import Progress
 from hdbench.results import Score
 
@@ -66,10 +67,10 @@ class Statistics:
     @classmethod
     def load(cls, path: Path) -> "Statistics":
         """Read what `save` wrote; raises HdbenchError when it is something else."""
+        stored = Npz(path)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return cls(dict(stored))
-        except (OSError, ValueError) as error:
+            return cls({key: stored[key] for key in stored.members})
+        except HdbenchError as error:
             raise HdbenchError(f"{path} holds no statistics ({error}); evaluate again to make it.") from error
 
 
