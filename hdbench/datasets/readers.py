@@ -25,10 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hdbench.datasets.arrays import Archive, load_npy, one_line, row_names, shape_from_mesh, shape_from_points, sound
+from hdbench.datasets.arrays import Archive, load_npy, row_names, shape_from_mesh, shape_from_points, sound
 from hdbench.datasets.base import SPLITS
 from hdbench.errors import HdbenchError
 from hdbench.interrupts import interrupts_deferred
+from hdbench.npz import one_line
 from hdbench.shapes import Sequence, Shape, ShapeSet
 
 SUFFIXES = (".npy", ".npz", ".ply", ".obj", ".off", ".stl", ".glb", ".xyz")
