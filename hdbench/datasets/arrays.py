@@ -13,6 +13,8 @@ from hdbench.shapes import Float32, Mesh, PointCloud, Sequence, Shape, can_name_
 
 LARGEST_COORDINATE = 1e9
 """Beyond this, squared distances lose all meaning in float32."""
+LARGEST_MESH = 5_000_000
+"""Faces of a mesh beyond which no one wants to wait for it."""
 
 _Numbers = npt.NDArray[Any]
 _SomeShape = TypeVar("_SomeShape", bound=Shape)
@@ -42,6 +44,8 @@ def shape_from_mesh(vertices: _Numbers, faces: _Numbers, where: str) -> Mesh | S
         raise HdbenchError(
             f"{where}: faces of shape {faces.shape} and type {faces.dtype}; expected whole numbers (F, 3)."
         )
+    if len(faces) > LARGEST_MESH:
+        raise HdbenchError(f"{where}: {len(faces)} faces, more than {LARGEST_MESH}; simplify or remove it.")
     vertices = _coordinates(vertices, where)
     if faces.size and not 0 <= faces.min() <= faces.max() < vertices.shape[-2]:
         raise HdbenchError(f"{where}: faces that name missing vertices; export it again, or remove it.")

@@ -27,6 +27,13 @@ class Dataset(ABC):
     """Reason by file name, for what was there but could not be read."""
     natural_count: int | None = None
     """How many of the test split a run compares with, where that has more than one would want; None: all."""
+    reference_split: Split = "test"
+    """The split whose shapes `ids("test")` names: what samples are compared with, and no method sees."""
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether `shape` takes a few milliseconds, so that reading hundreds is not worth a pool of processes."""
+        return False
 
     @abstractmethod
     def ids(self, split: Split) -> tuple[str, ...]:
@@ -35,6 +42,10 @@ class Dataset(ABC):
     @abstractmethod
     def shape(self, name: str) -> Shape:
         """The shape called `name`."""
+
+    def reference_shape(self, name: str) -> Shape:
+        """What samples are compared with for the shape called `name`: its published points, where there are any."""
+        return self.shape(name)
 
     @abstractmethod
     def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
@@ -60,12 +71,22 @@ class _Wrapped(Dataset):
         self._dataset = dataset
         self.name, self.category, self.kind = dataset.name, dataset.category, dataset.kind
         self.skipped, self.natural_count = dataset.skipped, dataset.natural_count
+        self.reference_split = dataset.reference_split
+
+    @property
+    def is_at_hand(self) -> bool:
+        """See `Dataset.is_at_hand`."""
+        return self._dataset.is_at_hand
 
     def ids(self, split: Split) -> tuple[str, ...]:
         return self._dataset.ids(split)
 
     def shape(self, name: str) -> Shape:
         return self._dataset.shape(name)
+
+    def reference_shape(self, name: str) -> Shape:
+        """See `Dataset.reference_shape`."""
+        return self._dataset.reference_shape(name)
 
     def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
         return self._dataset.occupancy(name, points, frame=frame)
@@ -89,6 +110,10 @@ class LearningView(_Wrapped):
     def shape(self, name: str) -> Shape:
         """See `Dataset.shape`; shapes of the test split are refused."""
         return super().shape(self._allowed(name))
+
+    def reference_shape(self, name: str) -> Shape:
+        """See `Dataset.reference_shape`; shapes of the test split are refused."""
+        return super().reference_shape(self._allowed(name))
 
     def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
         """See `Dataset.occupancy`; shapes of the test split are refused."""
@@ -122,6 +147,28 @@ class Limited(_Wrapped):
     def fingerprint(self) -> dict[str, Any]:
         """See `Dataset.fingerprint`."""
         return {**super().fingerprint(), "limit": self._limit}
+
+
+class Referenced(_Wrapped):
+    """A dataset of which another split is compared with: a protocol's, where its paper did not use the test split.
+
+    It stands in the place of the test split, so that no method sees it. There is no validation split if it is that;
+    the true test split is not used.
+    """
+
+    def __init__(self, dataset: Dataset, split: Split) -> None:
+        super().__init__(dataset)
+        self.reference_split = split
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        """See `Dataset.ids`."""
+        if split == "test":
+            return super().ids(self.reference_split)
+        return () if split == self.reference_split else super().ids(split)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Dataset.fingerprint`."""
+        return {**super().fingerprint(), "reference_split": self.reference_split}
 
 
 def split_of(group: str) -> Split:

@@ -25,7 +25,15 @@ from pathlib import Path
 
 import numpy as np
 
-from hdbench.datasets.arrays import Archive, load_npy, row_names, shape_from_mesh, shape_from_points, sound
+from hdbench.datasets.arrays import (
+    LARGEST_MESH,
+    Archive,
+    load_npy,
+    row_names,
+    shape_from_mesh,
+    shape_from_points,
+    sound,
+)
 from hdbench.datasets.base import SPLITS
 from hdbench.errors import HdbenchError
 from hdbench.interrupts import interrupts_deferred
@@ -33,6 +41,8 @@ from hdbench.npz import one_line
 from hdbench.shapes import Sequence, Shape, ShapeSet
 
 SUFFIXES = (".npy", ".npz", ".ply", ".obj", ".off", ".stl", ".glb", ".xyz")
+LARGEST_FILE = 1 << 30
+"""Bytes of a file of one mesh beyond which no one wants to wait for it."""
 _COMMON_CATEGORIES = ("airplane", "animal", "car", "chair")
 _SILENCE = logging.NullHandler()
 """What trimesh has to say of a broken file ends in our error; without a handler Python prints its tracebacks."""
@@ -49,6 +59,8 @@ class Entry:
     """What it is read from."""
     read: Callable[[], Shape]
     """Reads it; raises HdbenchError, which names the file, when it cannot be scored."""
+    stamp: str | None = None
+    """What stands for its content where that is known without reading it; None: the content of `files`."""
 
 
 def read_shapes(path: Path | str) -> Iterator[tuple[str, Shape | HdbenchError]]:
@@ -127,6 +139,7 @@ def _read_with_trimesh(path: Path) -> Shape:
         import trimesh
 
     logging.getLogger("trimesh").addHandler(_SILENCE)
+    _refuse_endless(path)
     try:
         loaded = trimesh.load(path, process=False, skip_materials=True)
         if isinstance(loaded, trimesh.Scene):
@@ -140,6 +153,19 @@ def _read_with_trimesh(path: Path) -> Shape:
     if faces.size:
         return shape_from_mesh(vertices, faces, str(path))
     return shape_from_points(vertices, str(path))
+
+
+def _refuse_endless(path: Path) -> None:
+    """Raise HdbenchError for files that would take minutes and gigabytes to parse, before they do."""
+    try:
+        size = path.stat().st_size
+        faces = path.read_bytes().count(b"\nf ") if path.suffix.lower() == ".obj" and size <= LARGEST_FILE else 0
+    except OSError as error:
+        raise HdbenchError(f"{path} cannot be read ({error.strerror}).") from error
+    if size > LARGEST_FILE:
+        raise HdbenchError(f"{path}: {size} bytes, more than {LARGEST_FILE}; simplify or remove it.")
+    if faces > LARGEST_MESH:
+        raise HdbenchError(f"{path}: {faces} faces, more than {LARGEST_MESH}; simplify or remove it.")
 
 
 def _file_entries(path: Path) -> list[Entry]:
