@@ -250,9 +250,9 @@ def gate(
 ) -> None:
     """Say of each metric whether a model has become worse; exit code 1 when one has."""
     from hdbench.gate import gate as judge
-    from hdbench.gate import load_thresholds
-    from hdbench.reporting.verdicts import headline, to_junit, to_markdown, verdict_table
+    from hdbench.reporting.verdicts import headline, plain, to_junit, to_markdown, verdict_table
     from hdbench.store import refuse_unwritable, write_atomic
+    from hdbench.thresholds import load_thresholds
 
     for path in filter(None, (junit, markdown)):
         refuse_unwritable(path)
@@ -263,7 +263,7 @@ def gate(
         write_atomic(markdown, to_markdown(verdicts))
     console().print(verdict_table(verdicts))
     for line in (headline(verdicts), *verdicts.notes):
-        print(line)
+        print(plain(line))
     if verdicts.has("regressed"):
         raise typer.Exit(1)
     if strict and verdicts.has("underpowered"):

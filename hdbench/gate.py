@@ -1,62 +1,34 @@
 """Has a model become worse? One verdict per metric, for continuous integration.
 
-A metric has regressed when the change is larger than its floor (what anyone would act on) and surer than chance: the
-paired comparison over halves of the common reference, over all seeds of a row, with Holm's correction for the number of
-metrics. Where no regression is seen, but one of the size `detect` would have been missed more often than one time in
-five, the verdict is `underpowered` and not `ok`.
+What is the same to the last bit is ok, whatever the sizes of the sets. Of the rest a metric has regressed when the
+change is larger than its floor (what anyone would act on) and surer than chance: the paired comparison over halves of
+the common reference, over all seeds of a row, with Holm's correction for the number of metrics. Where no regression is
+seen, but one of the size `detect` would have been missed more often than one time in five, the verdict is
+`underpowered` and not `ok`. Beside the metrics stands `invalid`, the share of samples that cannot be scored.
 """
 
 import math
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from hdbench.errors import HdbenchError
-from hdbench.metrics.nearest import NearestLists, SetValues
+from hdbench.metrics.paired import scored_set, splits_of
 from hdbench.metrics.scoring import Statistics
-from hdbench.metrics.uncertainty import paired_comparison, two_sided
-from hdbench.recipe import first_complaint
-from hdbench.results import Results, Row, Score, Scores, distance_from, load_document
+from hdbench.metrics.uncertainty import SMALLEST_SET, ScoredSet, compare, two_sided
+from hdbench.results import Provenance, Results, Row, Score, Scores, SetInfo, distance_from, load_document
 from hdbench.store import file_digest
+from hdbench.thresholds import DEFAULT_THRESHOLDS, INVALID, Threshold, threshold_of
 
 Verdict = Literal["ok", "improved", "regressed", "underpowered", "new"]
 
 LEVEL = 0.05
 """Chance that a gate over models that are equal says `regressed` or `improved` anywhere."""
 POWER = 0.8
-_FAMILIES = ("cd", "emd_published", "emd")
-"""Distances whose set metrics are compared in pairs; a name before those it begins with."""
 _NORMAL = NormalDist()
-
-
-class Threshold(BaseModel):
-    """What counts for one metric: in its own unit, or as a share of the old value."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    floor: float = Field(ge=0)
-    """Changes up to this are nobody's business, however sure."""
-    detect: float = Field(gt=0)
-    """A change the gate must be able to see; where it cannot, it says so."""
-    relative: bool = False
-
-
-DEFAULT_THRESHOLDS: Mapping[str, Threshold] = {
-    "nna_*": Threshold(floor=0.02, detect=0.2),
-    "cov_*": Threshold(floor=0.02, detect=0.2),
-    "mmd_*": Threshold(floor=0.03, detect=0.25, relative=True),
-    "jsd": Threshold(floor=0.05, detect=0.5, relative=True),
-    "fpd": Threshold(floor=0.05, detect=0.5, relative=True),
-    "kpd": Threshold(floor=0.1, detect=1.0, relative=True),
-}
-"""By metric or pattern; what no pattern matches, and the halves of a metric, is not gated."""
-_HALVES = ("_samples", "_reference")
+_LARGEST_COUNT = 10**9
 
 
 @dataclass(frozen=True)
@@ -66,15 +38,18 @@ class Finding:
     method: str
     protocol: str
     metric: str
+    unit: str
     verdict: Verdict
     old: float | None
     new: float | None
-    worse: float
+    worse: float = 0.0
     """How much farther the new value is from the metric's target than the old one; negative is better."""
-    p_value: float
+    p_value: float = 1.0
     """Two-sided, before the correction for the number of metrics."""
-    visible: float
+    visible: float = 0.0
     """The smallest change that would be seen four times in five."""
+    detect: float = 0.0
+    """The change that should be seen four times in five."""
     note: str = ""
 
 
@@ -98,42 +73,65 @@ class _Key(NamedTuple):
 
 
 @dataclass(frozen=True)
+class _Sampling:
+    """One set of samples and what was made of it."""
+
+    scores: tuple[Score, ...]
+    samples: SetInfo
+    statistics: Statistics | None
+    model: str
+    seed: int
+
+
+@dataclass(frozen=True)
 class _Measured:
     """One metric of one row, over its seeds."""
 
     scores: tuple[Score, ...]
-    statistics: tuple[Statistics, ...]
-    """In the order of the scores; fewer where the files are not there."""
-    samples: tuple[str, ...]
-    """sha256 of the points, by seed."""
-
-    @property
-    def values(self) -> list[float]:
-        return [score.value for score in self.scores if score.value is not None]
+    samplings: tuple[_Sampling, ...]
 
     @property
     def value(self) -> float | None:
         """The mean over seeds; None where a seed has none."""
-        return sum(self.values) / len(self.values) if len(self.values) == len(self.scores) else None
+        values = [score.value for score in self.scores if score.value is not None]
+        return sum(values) / len(values) if len(values) == len(self.scores) else None
+
+    @property
+    def samples(self) -> list[str]:
+        """sha256 of the points, by seed."""
+        return [one.samples.sha256 for one in self.samplings]
+
+    @property
+    def smallest(self) -> int:
+        """The number of shapes in the smallest sample set."""
+        return min(one.samples.count for one in self.samplings)
 
 
 class _Change(NamedTuple):
     worse: float
     deviation: float
-    note: str
+    note: str = ""
 
 
-class _Rule(NamedTuple):
+class _Case(NamedTuple):
+    """A metric before and now."""
+
+    key: _Key
+    unit: str
+    old: float | None
+    new: float | None
     threshold: Threshold
-    is_significant: bool
-    family_size: int
-    """Metrics that are tested together."""
+    change: _Change
+
+    @property
+    def p_value(self) -> float:
+        return two_sided(self.change.worse, self.change.deviation)
 
 
 def gate(
     new: Path, old: Path, *, thresholds: Mapping[str, Threshold] = DEFAULT_THRESHOLDS, seed: int = 0
 ) -> GateReport:
-    """Compare two result files of either kind, metric by metric.
+    """Compare two result files of either kind (or folders of runs), metric by metric.
 
     Args:
         new: What `hdbench run` or `hdbench evaluate --json` has just written.
@@ -146,97 +144,43 @@ def gate(
             the two were measured in different ways.
     """
     documents = load_document(new), load_document(old)
-    measured_new, measured_old = _measured(documents[0], new.parent), _measured(documents[1], old.parent)
-    if not measured_old.keys() & measured_new.keys():
-        raise HdbenchError(f"{new} and {old} have no method, protocol and dataset in common; compare like with like.")
-    if missing := sorted(measured_old.keys() - measured_new.keys()):
-        first = missing[0]
-        raise HdbenchError(
-            f"{new} lacks {len(missing)} of the values of {old} (first: {first.metric} of {first.method or 'samples'} "
-            f"under {first.protocol}); run the same methods and protocols again."
-        )
-    gated = {key: limit for key in measured_old if (limit := _threshold(key.metric, thresholds))}
-    changes = {key: _change(key, measured_new[key], measured_old[key], seed=seed) for key in gated}
-    significant = _holm({key: two_sided(change.worse, change.deviation) for key, change in changes.items()})
-    findings = [
-        _finding(key, measured_new[key], measured_old[key], change, _Rule(gated[key], key in significant, len(gated)))
-        for key, change in changes.items()
+    rows_new, rows_old = (
+        _rows(document, path if path.is_dir() else path.parent)
+        for document, path in zip(documents, (new, old), strict=True)
+    )
+    measured_new, measured_old = _measured(rows_new), _measured(rows_old)
+    had = {key: before for key, before in measured_old.items() if before.value is not None}
+    _refuse_missing(had.keys(), measured_new.keys(), new, old)
+    cases = [
+        _case(key, measured_new[key], before, rule, seed=seed)
+        for key, before in had.items()
+        if (rule := threshold_of(key.metric, thresholds))
     ]
-    fresh = [key for key in measured_new if key not in measured_old and _threshold(key.metric, thresholds)]
-    findings += [
-        Finding(key.method, key.protocol, key.metric, "new", None, measured_new[key].value, 0.0, 1.0, math.inf)
-        for key in fresh
-    ]
-    return GateReport(tuple(findings), tuple(_bit_notes(documents, measured_new, measured_old)))
+    if rule := threshold_of(INVALID, thresholds):
+        cases += [_invalid(*place, rows_new[place], rows_old[place], rule) for place in rows_old if place in rows_new]
+    findings = [*_findings(cases), *_fresh(measured_new, had.keys(), thresholds)]
+    notes = _bit_notes((documents[0].provenance, documents[1].provenance), measured_new, measured_old)
+    return GateReport(tuple(findings), tuple(notes))
 
 
-def load_thresholds(pyproject: Path, flags: Iterable[str] = ()) -> dict[str, Threshold]:
-    """The default thresholds, changed by `[tool.hdbench.gate]` of a pyproject.toml and by `metric=floor` flags.
-
-    Raises HdbenchError for a table or flag that says something else.
-    """
-    thresholds = dict(DEFAULT_THRESHOLDS)
-    if pyproject.is_file():
-        try:
-            table = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {}).get("hdbench", {})
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise HdbenchError(f"{pyproject} cannot be read ({error}).") from error
-        for metric, entry in table.get("gate", {}).items():
-            thresholds = _changed(thresholds, metric, entry, f"{pyproject}, [tool.hdbench.gate]")
-    for flag in flags:
-        metric, separator, floor = flag.partition("=")
-        try:
-            thresholds = _changed(thresholds, metric, {"floor": float(floor)}, f"--floor {flag}")
-        except ValueError:
-            separator = ""
-        if not separator:
-            raise HdbenchError(f"--floor {flag} is no threshold; write --floor nna_cd=0.03.")
-    return thresholds
-
-
-def _changed(thresholds: dict[str, Threshold], metric: str, entry: object, where: str) -> dict[str, Threshold]:
-    """`thresholds` with one more rule in front, which keeps what it does not name of the one it goes before."""
-    before = _threshold(metric, thresholds) or Threshold(floor=0.0, detect=1.0, relative=True)
-    try:
-        rule = Threshold.model_validate({**before.model_dump(), **(entry if isinstance(entry, dict) else {"": entry})})
-    except ValidationError as error:
-        raise HdbenchError(f"{where}: {metric}: {first_complaint(error)}.") from error
-    return {metric: rule} | {name: kept for name, kept in thresholds.items() if name != metric}
-
-
-def _threshold(metric: str, thresholds: Mapping[str, Threshold]) -> Threshold | None:
-    """The first rule for `metric`; the halves of a score are gated only where a rule names them."""
-    if metric in thresholds:
-        return thresholds[metric]
-    if metric.endswith(_HALVES):
-        return None
-    return next((rule for pattern, rule in thresholds.items() if fnmatchcase(metric, pattern)), None)
-
-
-def _measured(document: Results | Scores, folder: Path) -> dict[_Key, _Measured]:
-    found: dict[_Key, list[tuple[Score, Statistics | None, str]]] = {}
-    for method, dataset, part in _parts(document):
-        statistics = _statistics(part.statistics, folder)
-        for score in part.scores:
-            if score.value is not None or score.reason is None:
-                key = _Key(method, dataset, score.protocol, score.metric)
-                found.setdefault(key, []).append((score, statistics, part.samples.sha256))
-    return {
-        key: _Measured(
-            tuple(score for score, _, _ in entries),
-            tuple(statistics for _, statistics, _ in entries if statistics is not None),
-            tuple(digest for _, _, digest in entries),
-        )
-        for key, entries in found.items()
-    }
-
-
-def _parts(document: Results | Scores) -> Iterable[tuple[str, str, Row | Scores]]:
+def _rows(document: Results | Scores, folder: Path) -> dict[tuple[str, str], list[_Sampling]]:
+    """What was sampled from each method on each dataset, by seed; controls are not gated."""
     if isinstance(document, Scores):
-        yield "", "", document
-        return
+        return {("", ""): [_sampling(document, folder)]}
     dataset = f"{document.dataset.name}/{document.dataset.category}"
-    yield from ((row.method, dataset, row) for row in document.rows if row.source != "control")
+    rows: dict[tuple[str, str], list[_Sampling]] = {}
+    for row in document.rows:
+        if row.source != "control":
+            rows.setdefault((row.method, dataset), []).append(_sampling(row, folder))
+    return {place: sorted(samplings, key=lambda one: one.seed) for place, samplings in rows.items()}
+
+
+def _sampling(part: Row | Scores, folder: Path) -> _Sampling:
+    if not (0 <= part.samples.count <= _LARGEST_COUNT and 0 <= part.samples.invalid <= _LARGEST_COUNT):
+        raise HdbenchError(f"{folder}: {part.samples.count} valid samples cannot be; score the shapes again.")
+    statistics = _statistics(part.statistics, folder)
+    model, seed = (part.model, part.seed) if isinstance(part, Row) else ("", 0)
+    return _Sampling(tuple(part.scores), part.samples, statistics, model, seed)
 
 
 def _statistics(files: Mapping[str, str], folder: Path) -> Statistics | None:
@@ -253,61 +197,85 @@ def _statistics(files: Mapping[str, str], folder: Path) -> Statistics | None:
     return merged
 
 
+def _measured(rows: Mapping[tuple[str, str], Sequence[_Sampling]]) -> dict[_Key, _Measured]:
+    found: dict[_Key, list[tuple[Score, _Sampling]]] = {}
+    for place, samplings in rows.items():
+        for one in samplings:
+            for score in one.scores:
+                found.setdefault(_Key(*place, score.protocol, score.metric), []).append((score, one))
+    return {
+        key: _Measured(tuple(score for score, _ in entries), tuple(one for _, one in entries))
+        for key, entries in found.items()
+    }
+
+
+def _refuse_missing(old_keys: Iterable[_Key], new_keys: Iterable[_Key], new: Path, old: Path) -> None:
+    wanted, there = set(old_keys), set(new_keys)
+    if not wanted & there:
+        raise HdbenchError(f"{new} and {old} have no method, protocol and dataset in common; compare like with like.")
+    if missing := sorted(wanted - there):
+        first = missing[0]
+        raise HdbenchError(
+            f"{new} lacks {len(missing)} of the values of {old} (first: {first.metric} of {first.method or 'samples'} "
+            f"under {first.protocol}); run the same methods and protocols again."
+        )
+
+
+def _case(key: _Key, new: _Measured, old: _Measured, rule: Threshold, *, seed: int) -> _Case:
+    return _Case(key, old.scores[0].unit, old.value, new.value, rule, _change(key, new, old, seed=seed))
+
+
 def _change(key: _Key, new: _Measured, old: _Measured, *, seed: int) -> _Change:
     """How much worse the new value is, and the standard deviation of that."""
-    differing = {score.signature for score in (*new.scores, *old.scores)}
-    if len(differing) > 1:
-        a, b = sorted(differing)[:2]
-        facts = sorted(set(a.split("|")) ^ set(b.split("|")))
-        raise HdbenchError(f"{key.metric} was measured in different ways ({', '.join(facts)}); measure both alike.")
-    if new.value is None or old.value is None:
-        worse = math.inf if new.value is None else -math.inf
-        return _Change(0.0 if new.value == old.value else worse, 0.0, "no value")
-    lists = _paired_lists(key, new), _paired_lists(key, old)
-    if lists[0] and lists[1]:
-        name = key.metric.replace(f"_{_family(key.metric)}", "", 1)
-        paired = paired_comparison(lists[0], lists[1], name, seed=seed)
-        return _Change(paired.difference, paired.deviation, "")
+    if old.value is None or new.value is None:
+        reasons = [score.reason for score in new.scores if score.value is None and score.reason]
+        return _Change(math.inf, 0.0, reasons[0] if reasons else "")
+    _refuse_unlike(key, new, old)
+    if new.samples == old.samples and [one.value for one in new.scores] == [one.value for one in old.scores]:
+        return _Change(0.0, 0.0, "the same to the last bit")
+    if min(new.smallest, old.smallest) < SMALLEST_SET:
+        return _Change(0.0, math.inf, f"fewer than {SMALLEST_SET} shapes; draw more samples (--count)")
     target = old.scores[0].target
+    paired = _scored_sets(key, new), _scored_sets(key, old)
+    if paired[0] and paired[1]:
+        compared = compare(*paired, metric=key.metric, target=target, seed=seed, splits=splits_of(key.metric))
+        for stated, found in ((new.value, compared.value_a), (old.value, compared.value_b)):
+            if not math.isclose(stated, found, rel_tol=1e-6, abs_tol=1e-9):
+                raise HdbenchError(
+                    f"{key.metric} of {key.method or 'samples'} is {stated:g} in the results and {found:g} in their "
+                    "statistics; score the shapes again."
+                )
+        return _Change(compared.difference, compared.deviation)
     worse = distance_from(target, new.value) - distance_from(target, old.value)
-    deviation = math.hypot(_deviation(new.scores), _deviation(old.scores))
-    return _Change(worse, deviation, "unpaired" if deviation else "no interval: any change counts")
+    scores = (*new.scores, *old.scores)
+    if all(score.interval is None for score in scores):
+        reason = next((score.reason for score in scores if score.reason), None)
+        return _Change(worse, math.inf, reason) if reason else _Change(worse, 0.0, "no interval: any change counts")
+    return _Change(worse, math.hypot(_deviation(new.scores), _deviation(old.scores)), "unpaired")
 
 
-def _paired_lists(key: _Key, measured: _Measured) -> list[NearestLists]:
-    """The nearest lists behind a set metric, one per seed; none where any is missing."""
-    family = _family(key.metric)
-    found = [lists for one in measured.statistics if family and (lists := one.nearest_lists(key.protocol, family))]
-    return found if len(found) == len(measured.scores) else []
+def _refuse_unlike(key: _Key, new: _Measured, old: _Measured) -> None:
+    """Raise HdbenchError unless all values say that they were made in one way and are numbers one can reckon with."""
+    facts = [
+        {*score.signature.split("|"), f"target:{score.target}", f"unit:{score.unit}"}
+        for score in (*new.scores, *old.scores)
+    ]
+    if differing := facts[0].union(*facts) - facts[0].intersection(*facts):
+        raise HdbenchError(
+            f"{key.metric} was measured in different ways ({', '.join(sorted(differing))}); measure both alike."
+        )
+    if not (math.isfinite(new.value or 0) and math.isfinite(old.value or 0)):
+        raise HdbenchError(f"{key.metric} has values too large to be compared; score the shapes again.")
 
 
-def _family(metric: str) -> str:
-    """The distance of a set metric (`cd` of `nna_cd_samples`), or ""."""
-    name, _, rest = metric.partition("_")
-    return next((family for family in _FAMILIES if name in SetValues._fields and rest.startswith(family)), "")
-
-
-def _finding(key: _Key, new: _Measured, old: _Measured, change: _Change, rule: _Rule) -> Finding:
-    scale = abs(old.value or 0.0) if rule.threshold.relative else 1.0
-    visible = (_NORMAL.inv_cdf(1 - LEVEL / rule.family_size / 2) + _NORMAL.inv_cdf(POWER)) * change.deviation
-    verdict: Verdict = "ok"
-    if rule.is_significant and abs(change.worse) > rule.threshold.floor * scale:
-        verdict = "regressed" if change.worse > 0 else "improved"
-    elif visible > rule.threshold.detect * scale:
-        verdict = "underpowered"
-    p_value = two_sided(change.worse, change.deviation)
-    return Finding(
-        key.method, key.protocol, key.metric, verdict, old.value, new.value, change.worse, p_value, visible, change.note
-    )
-
-
-def _holm(p_values: Mapping[_Key, float]) -> set[_Key]:
-    """What is significant at `LEVEL` over all together (Holm 1979)."""
-    ranked = sorted(p_values, key=lambda key: p_values[key])
-    for place, key in enumerate(ranked):
-        if p_values[key] > LEVEL / (len(ranked) - place):
-            return set(ranked[:place])
-    return set(ranked)
+def _scored_sets(key: _Key, measured: _Measured) -> list[ScoredSet]:
+    """What the metric was made from, one per seed; none where any is missing."""
+    found = [
+        scored
+        for one in measured.samplings
+        if one.statistics and (scored := scored_set(one.statistics, key.protocol, key.metric))
+    ]
+    return found if len(found) == len(measured.samplings) else []
 
 
 def _deviation(scores: Sequence[Score]) -> float:
@@ -316,23 +284,92 @@ def _deviation(scores: Sequence[Score]) -> float:
     return math.hypot(*widths) / len(scores) / (2 * _NORMAL.inv_cdf(0.975))
 
 
+def _invalid(method: str, dataset: str, new: Sequence[_Sampling], old: Sequence[_Sampling], rule: Threshold) -> _Case:
+    """The share of samples that cannot be scored, as two proportions; one more of each kind keeps 0 from being sure."""
+    (bad_new, all_new), (bad_old, all_old) = (
+        (sum(one.samples.invalid for one in part), sum(one.samples.invalid + one.samples.count for one in part) or 1)
+        for part in (new, old)
+    )
+    pooled = (bad_new + bad_old + 1) / (all_new + all_old + 2)
+    deviation = math.sqrt(pooled * (1 - pooled) * (1 / all_new + 1 / all_old))
+    before, now = bad_old / all_old, bad_new / all_new
+    change = _Change(now - before, deviation, "")
+    return _Case(_Key(method, dataset, "", INVALID), "fraction", before, now, rule, change)
+
+
+def _findings(cases: Sequence[_Case]) -> Iterator[Finding]:
+    significant = _holm([case.p_value for case in cases])
+    sure = _NORMAL.inv_cdf(1 - LEVEL / max(len(cases), 1) / 2)
+    for case, is_significant in zip(cases, significant, strict=True):
+        worse, deviation, note = case.change
+        scale = abs(case.old or 0.0) if case.threshold.relative else 1.0
+        floor, detect = case.threshold.floor * scale, case.threshold.detect * scale
+        visible = max(sure * deviation, floor) + _NORMAL.inv_cdf(POWER) * deviation if deviation else 0.0
+        verdict: Verdict = "ok"
+        if is_significant and abs(worse) > floor:
+            verdict = "regressed" if worse > 0 else "improved"
+        elif visible > detect:
+            verdict = "underpowered"
+        yield Finding(
+            case.key.method,
+            case.key.protocol,
+            case.key.metric,
+            case.unit,
+            verdict,
+            case.old,
+            case.new,
+            worse,
+            case.p_value,
+            visible,
+            detect,
+            note,
+        )
+
+
+def _holm(p_values: Sequence[float]) -> list[bool]:
+    """Which are significant at `LEVEL` over all together (Holm 1979)."""
+    ranked = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    significant = [False] * len(p_values)
+    for place, index in enumerate(ranked):
+        if p_values[index] > LEVEL / (len(ranked) - place):
+            break
+        significant[index] = True
+    return significant
+
+
+def _fresh(
+    new: Mapping[_Key, _Measured], had: Iterable[_Key], thresholds: Mapping[str, Threshold]
+) -> Iterator[Finding]:
+    """Metrics that had no value before."""
+    before = set(had)
+    for key, measured in new.items():
+        if key not in before and measured.value is not None and threshold_of(key.metric, thresholds):
+            unit = measured.scores[0].unit
+            yield Finding(key.method, key.protocol, key.metric, unit, "new", old=None, new=measured.value)
+
+
 def _bit_notes(
-    documents: tuple[Results | Scores, Results | Scores], new: Mapping[_Key, _Measured], old: Mapping[_Key, _Measured]
+    provenances: tuple[Provenance, Provenance], new: Mapping[_Key, _Measured], old: Mapping[_Key, _Measured]
 ) -> Iterator[str]:
-    """What the bits say before any statistics: same code and seeds should give the same."""
-    commits = [document.provenance.git or {} for document in documents]
-    same_code = bool(commits[0].get("commit")) and commits[0] == commits[1] and not commits[0].get("dirty")
-    same_seeds = documents[0].provenance.seeds == documents[1].provenance.seeds
-    differing_samples, differing_values = set(), set()
-    for key in new.keys() & old.keys():
-        if new[key].samples != old[key].samples:
-            differing_samples.add(key.method or "samples")
-        elif new[key].value != old[key].value:
-            differing_values.add(key.metric)
-    if not differing_samples and not differing_values:
+    """What the bits say before any statistics: the same model and seeds should give the same samples."""
+    shared = [key for key in old if key in new]
+    others = {
+        key.method: _origin(new[key]) == _origin(old[key]) for key in shared if new[key].samples != old[key].samples
+    }
+    rescored = {key.metric for key in shared if key.method not in others and new[key].value != old[key].value}
+    if not others and not rescored:
         yield "Samples and values are the same to the last bit."
-    if differing_samples and same_code and same_seeds:
-        names = ", ".join(sorted(differing_samples))
-        yield f"The same code and seeds gave other samples: {names} is not deterministic."
-    if differing_values:
-        yield f"The same samples got other values: the scoring of {', '.join(sorted(differing_values))} has changed."
+    if _same_place(*provenances) and (unsteady := sorted(name for name, same in others.items() if same and name)):
+        yield f"The same code, model, seeds and machine gave other samples: {', '.join(unsteady)} is not deterministic."
+    if rescored:
+        yield f"The same samples got other values: the scoring of {', '.join(sorted(rescored))} has changed."
+
+
+def _origin(measured: _Measured) -> list[tuple[str, int]]:
+    return [(one.model, one.seed) for one in measured.samplings]
+
+
+def _same_place(a: Provenance, b: Provenance) -> bool:
+    """Whether both come from one state of the code, its packages and its machine."""
+    is_clean = not (a.git or {}).get("dirty")
+    return is_clean and (a.hdbench, a.git, a.packages, a.machine) == (b.hdbench, b.git, b.packages, b.machine)

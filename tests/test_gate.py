@@ -6,8 +6,9 @@ import pytest
 
 from hdbench import evaluate
 from hdbench.errors import HdbenchError
-from hdbench.gate import DEFAULT_THRESHOLDS, Threshold, gate, load_thresholds
+from hdbench.gate import gate
 from hdbench.reporting.verdicts import headline, to_junit, to_markdown
+from hdbench.thresholds import DEFAULT_THRESHOLDS, Threshold, load_thresholds
 
 POINTS = 64
 
@@ -51,8 +52,10 @@ def test_the_same_result_is_the_same_to_the_last_bit(write):
 
 def test_another_seed_of_the_same_model_passes(write):
     report = gate(write("seed-2", shapes(2, 150)), write("seed-1", shapes(1, 150)))
-    assert set(verdicts(report).values()) == {"ok"}
-    assert "nna_cd_samples" not in verdicts(report)
+    found = verdicts(report)
+    assert found.pop("jsd") == "underpowered"  # 150 clouds of 64 points fill space too thinly
+    assert set(found.values()) == {"ok"}
+    assert set(found) == {"mmd_cd", "cov_cd", "nna_cd", "invalid"}  # and no halves
 
 
 def test_dropped_modes_and_noise_are_caught(write):
@@ -73,7 +76,7 @@ def test_few_samples_are_underpowered(write):
 
 def test_a_floor_forgives_what_is_sure_but_small(write):
     old, new = write("sharp", shapes(1, 150)), write("noisy", shapes(2, 150, noise=0.1))
-    lenient = {name: Threshold(floor=10.0, detect=10.0) for name in ("nna_cd", "mmd_cd", "cov_cd")}
+    lenient = {name: Threshold(floor=10.0, detect=20.0) for name in ("nna_cd", "mmd_cd", "cov_cd")}
     assert set(verdicts(gate(new, old, thresholds=lenient)).values()) == {"ok"}
 
 
@@ -106,7 +109,7 @@ def test_without_statistics_intervals_must_do(write, tmp_path):
     alone.write_bytes(old.read_bytes())
     report = gate(write("worse-still", shapes(2, 150, kinds=1)), alone)
     assert verdicts(report)["nna_cd"] == "regressed"
-    assert {finding.note for finding in report.findings} == {"unpaired"}
+    assert {finding.note for finding in report.findings if finding.metric != "invalid"} == {"unpaired"}
 
 
 def test_thresholds_from_pyproject_and_flags(tmp_path):

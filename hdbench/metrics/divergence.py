@@ -21,6 +21,7 @@ from hdbench.seeds import generator
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int16 = npt.NDArray[np.int16]
+Bool = npt.NDArray[np.bool_]
 
 RESOLUTION = 28
 NODES = 10_144
@@ -76,10 +77,14 @@ def jsd_interval(reference: Int16, samples: Int16, *, seed: int, splits: int = S
     reference_halves = split_halves(sizes[0], splits, generator(seed, "halves", "reference"))
     sample_halves = split_halves(sizes[1], splits, generator(seed, "halves", "samples"))
     first, second = (
-        _divergence(_histograms(reference, of_reference), _histograms(samples, of_samples))
-        for of_reference, of_samples in zip(reference_halves, sample_halves, strict=True)
+        subset_divergences(reference, samples, *pair) for pair in zip(reference_halves, sample_halves, strict=True)
     )
     return distance_interval(jsd(reference, samples), float(half_deviation(first, second, counts=sizes)))
+
+
+def subset_divergences(reference: Int16, samples: Int16, of_reference: Bool, of_samples: Bool) -> Float64:
+    """The divergences (B,) of B pairs of subsets, (B, R) and (B, S), of sets given by `occupied_nodes`."""
+    return _divergence(_histograms(reference, of_reference), _histograms(samples, of_samples))
 
 
 @cache
@@ -91,7 +96,7 @@ def _nodes() -> Float64:
     return grid[(grid**2).sum(1) <= (RESOLUTION - 1) ** 2] / (2 * (RESOLUTION - 1))
 
 
-def _histograms(nodes: Int16, subsets: npt.NDArray[np.bool_]) -> Float64:
+def _histograms(nodes: Int16, subsets: Bool) -> Float64:
     """Counts (B, NODES) over each of B subsets (B, N) of shapes."""
     from scipy.sparse import csr_array
 

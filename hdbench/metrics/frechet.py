@@ -20,6 +20,8 @@ from hdbench.seeds import generator
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Features = Float32 | Float64
+Bool = npt.NDArray[np.bool_]
 Interval = tuple[float, float]
 
 SPLITS = 100
@@ -98,12 +100,24 @@ def feature_intervals(
     sample_halves = split_halves(sizes[1], splits, generator(seed, "halves", "samples"))
     pairs = list(zip(reference_halves, sample_halves, strict=True))
     with threadpool_limits(1, "blas"):
-        fpd = [np.array([_frechet(a[i], b[j]) for i, j in zip(*pair, strict=True)]) for pair in pairs]
-        kernel = _kernel(reference, samples)
-        kpd = [_mean_discrepancies(kernel, *pair) for pair in pairs]
+        fpd = [subset_frechet_distances(a, b, *pair) for pair in pairs]
+        kpd = [subset_kernel_distances(a, b, *pair) for pair in pairs]
         value, discrepancy = _frechet(a, b), kernel_distance(reference, samples)
     deviations = [float(half_deviation(first, second, counts=sizes)) for first, second in (fpd, kpd)]
     return FeatureIntervals(distance_interval(value, deviations[0]), _discrepancy_interval(discrepancy, deviations[1]))
+
+
+def subset_frechet_distances(a: Features, b: Features, of_a: Bool, of_b: Bool) -> Float64:
+    """FPD (B,) of B pairs of subsets, (B, N) and (B, M), of features (N, D) and (M, D)."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    with threadpool_limits(1, "blas"):
+        return np.array([_frechet(a[i], b[j]) for i, j in zip(of_a, of_b, strict=True)])
+
+
+def subset_kernel_distances(a: Features, b: Features, of_a: Bool, of_b: Bool) -> Float64:
+    """KPD (B,) of B pairs of subsets, (B, N) and (B, M), of features (N, D) and (M, D)."""
+    with threadpool_limits(1, "blas"):
+        return _mean_discrepancies(_kernel(a, b), of_a, of_b)
 
 
 def _discrepancy_interval(value: float, deviation: float) -> Interval:
@@ -129,13 +143,13 @@ def _square_root(x: Float64) -> Float64:
     return x if len(x) <= x.shape[1] else np.asarray(qr(x, mode="r", check_finite=False)[0][: x.shape[1]])
 
 
-def _kernel(a: Float32, b: Float32) -> Float64:
+def _kernel(a: Features, b: Features) -> Float64:
     """Kernel values among all N + M features, those of `a` first."""
     features = np.concatenate([a, b]).astype(np.float64)
     return np.asarray((features @ features.T / features.shape[1] + 1) ** 3)
 
 
-def _mean_discrepancies(kernel: Float64, of_a: npt.NDArray[np.bool_], of_b: npt.NDArray[np.bool_]) -> Float64:
+def _mean_discrepancies(kernel: Float64, of_a: Bool, of_b: Bool) -> Float64:
     """Unbiased discrepancies of B pairs of subsets, (B, N) and (B, M)."""
     n = of_a.shape[1]
     among_a = _within(kernel[:n, :n], of_a)
@@ -145,7 +159,7 @@ def _mean_discrepancies(kernel: Float64, of_a: npt.NDArray[np.bool_], of_b: npt.
     return np.asarray(among_a + among_b - 2 * between)
 
 
-def _within(kernel: Float64, members: npt.NDArray[np.bool_]) -> Float64:
+def _within(kernel: Float64, members: Bool) -> Float64:
     """Mean kernel value over pairs of different members."""
     weights = members.astype(np.float64)
     counts = weights.sum(1)

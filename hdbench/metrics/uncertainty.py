@@ -16,16 +16,18 @@ symmetric in the logarithm. Simulated coverage of the 95 % intervals (docs/stati
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
 from hdbench.metrics.nearest import NearestLists, SetValues, set_values, subset_values
+from hdbench.results import Target, distance_from
 from hdbench.seeds import generator
 
 Float64 = npt.NDArray[np.float64]
@@ -43,6 +45,9 @@ METHOD = f"split-halves-{SPLITS}"
 
 _QUANTILE = NormalDist().inv_cdf(0.975)
 _ATTEMPTS = 64
+_SAME = 0.99
+"""Share of a reference's numbers that must agree, to `_ROUNDING`, between two scorings of it: machines round apart."""
+_ROUNDING = 1e-4
 
 
 class Halves(NamedTuple):
@@ -91,12 +96,33 @@ def distance_interval(value: float, deviation: float) -> Interval:
     return value / factor, value * factor
 
 
+@dataclass(frozen=True, eq=False)
+class ScoredSet:
+    """A sample set scored against a reference, as far as comparisons need it."""
+
+    reference_count: int
+    """R."""
+    sample_count: int
+    """S."""
+    values: Callable[[Bool, Bool], Float64]
+    """Values (B, …) of B pairs of subsets, (B, R) and (B, S); infinite where the statistics do not reach that far."""
+    reference: npt.NDArray[Any]
+    """(R, …): numbers that tell this reference from any other."""
+
+    @property
+    def value(self) -> Float64:
+        """Of the whole sets."""
+        everything = np.ones((1, self.reference_count), np.bool_), np.ones((1, self.sample_count), np.bool_)
+        return self.values(*everything)[0]
+
+
 def set_intervals(lists: NearestLists, *, seed: int, splits: int = SPLITS) -> dict[str, Interval] | None:
     """95 % intervals of all `SetValues` by name; None when a set has fewer than `SMALLEST_SET` shapes."""
     counts = (lists.reference_count, lists.sample_count)
     if min(counts) < SMALLEST_SET:
         return None
-    first, second = _values_of_halves((lists,), seed=seed, splits=splits)[0]
+    everything = ScoredSet(*counts, partial(subset_values, lists), lists.reference_distance)
+    first, second = _values_of_halves([everything], places=[0], seed=seed, splits=splits)[0]
     deviations = SetValues(*map(float, half_deviation(first, second, counts=counts)))
     value = set_values(lists)
     shapes = {"nna": sum(counts), "nna_samples": counts[1], "nna_reference": counts[0], "cov": counts[0]}
@@ -132,6 +158,18 @@ class Comparison:
         return "a" if self.difference < 0 else "b"
 
 
+def set_metric(lists: NearestLists, metric: str) -> ScoredSet:
+    """One of `SetValues` of `lists`, ready to be compared."""
+    column = SetValues._fields.index(metric)
+
+    def values(references: Bool, samples: Bool) -> Float64:
+        return subset_values(lists, references, samples)[:, column]
+
+    # The references' distances among themselves are the same exactly when the references are.
+    own = lists.reference_distance[: lists.reference_count]
+    return ScoredSet(lists.reference_count, lists.sample_count, values, own)
+
+
 def paired_comparison(
     lists_a: NearestLists | Sequence[NearestLists],
     lists_b: NearestLists | Sequence[NearestLists],
@@ -140,30 +178,45 @@ def paired_comparison(
     seed: int,
     splits: int = SPLITS,
 ) -> Comparison:
-    """Compare sample sets `a` and `b` by one of `SetValues`, with the same halves of their common reference.
+    """`compare` sample sets by one of `SetValues`, from their nearest lists."""
+    sets_a, sets_b = ((lists,) if isinstance(lists, NearestLists) else tuple(lists) for lists in (lists_a, lists_b))
+    a, b = ([set_metric(lists, metric) for lists in sets] for sets in (sets_a, sets_b))
+    target: Target = 0.5 if metric.startswith("nna") else "higher" if metric == "cov" else "lower"
+    return compare(a, b, metric=metric, target=target, seed=seed, splits=splits)
 
-    What the reference contributes to both values cancels, so the difference is surer than two intervals say. Several
-    sets on a side, of one model with several seeds, are compared by their mean.
+
+def compare(
+    sets_a: Sequence[ScoredSet],
+    sets_b: Sequence[ScoredSet],
+    *,
+    metric: str,
+    target: Target,
+    seed: int,
+    splits: int = SPLITS,
+) -> Comparison:
+    """Compare models `a` and `b` by sample sets of each, one or several seeds, with the same halves of the reference.
+
+    What the reference contributes to both values cancels, so the difference is surer than two intervals say. Sets in
+    the same place of both sides are split alike as well: where sample i of both came from the same noise, what the two
+    share cancels too, and where they have nothing in common it does no harm. Several sets are compared by their mean.
 
     Raises:
         HdbenchError: When the references differ, or a set has fewer than `SMALLEST_SET` shapes.
     """
-    sets_a, sets_b = ((lists,) if isinstance(lists, NearestLists) else tuple(lists) for lists in (lists_a, lists_b))
-    for other in (*sets_a[1:], *sets_b):
+    for other in (*sets_a, *sets_b):
         _refuse_unpaired(sets_a[0], other)
-    column = SetValues._fields.index(metric)
-    value_a, value_b = (float(np.mean([set_values(one)[column] for one in sets])) for sets in (sets_a, sets_b))
-    signs = _sign(metric, value_a), _sign(metric, value_b)
-    halves = _values_of_halves((*sets_a, *sets_b), seed=seed, splits=splits)
+    value_a, value_b = (float(np.mean([one.value for one in sets])) for sets in (sets_a, sets_b))
+    signs = _sign(target, value_a), _sign(target, value_b)
+    places = [*range(len(sets_a)), *range(len(sets_b))]
+    halves = _values_of_halves((*sets_a, *sets_b), places=places, seed=seed, splits=splits)
     first, second = (
-        signs[0] * np.mean([pair[half][:, column] for pair in halves[: len(sets_a)]], axis=0)
-        - signs[1] * np.mean([pair[half][:, column] for pair in halves[len(sets_a) :]], axis=0)
+        signs[0] * np.mean([pair[half] for pair in halves[: len(sets_a)]], axis=0)
+        - signs[1] * np.mean([pair[half] for pair in halves[len(sets_a) :]], axis=0)
         for half in range(2)
     )
     sizes = [one.sample_count for one in (*sets_a, *sets_b)]
     deviation = float(half_deviation(first, second, counts=(sets_a[0].reference_count, sum(sizes) // len(sizes))))
-    target = 0.5 if metric.startswith("nna") else 0.0
-    difference = signs[0] * (value_a - target) - signs[1] * (value_b - target)
+    difference = distance_from(target, value_a) - distance_from(target, value_b)
     reach = _QUANTILE * deviation
     return Comparison(
         metric,
@@ -183,51 +236,62 @@ def two_sided(difference: float, deviation: float) -> float:
     return 1.0 if difference == 0 else 0.0
 
 
-def _sign(metric: str, value: float) -> float:
+def _sign(target: Target, value: float) -> float:
     """What turns a value into one whose smaller is better, to first order."""
-    if metric.startswith("nna"):
-        return 1.0 if value >= 0.5 else -1.0
-    return -1.0 if metric == "cov" else 1.0
+    if isinstance(target, float):
+        return 1.0 if value >= target else -1.0
+    return -1.0 if target == "higher" else 1.0
 
 
-def _refuse_unpaired(a: NearestLists, b: NearestLists) -> None:
-    count = a.reference_count
-    # The references' distances among themselves are the same exactly when the references are.
-    shared = min(a.reference_distance.shape[1], b.reference_distance.shape[1])
-    if count != b.reference_count or not np.array_equal(
-        a.reference_distance[:count, :shared], b.reference_distance[:count, :shared]
-    ):
+def _refuse_unpaired(a: ScoredSet, b: ScoredSet) -> None:
+    if min(a.reference_count, a.sample_count, b.reference_count, b.sample_count) < SMALLEST_SET:
+        raise HdbenchError(
+            f"A comparison needs at least {SMALLEST_SET} shapes in every set; draw more (--count), or lift --limit."
+        )
+    if not _is_same(a.reference, b.reference):
         raise HdbenchError("The two sample sets were not scored against the same reference; score both again.")
-    if min(count, a.sample_count, b.sample_count) < SMALLEST_SET:
-        raise HdbenchError(f"A comparison needs at least {SMALLEST_SET} shapes in every set.")
 
 
-def _values_of_halves(lists: tuple[NearestLists, ...], *, seed: int, splits: int) -> list[tuple[Float64, Float64]]:
-    """For each of `lists`, its values (splits, 6) on the first and second halves; all share the reference's halves.
+def _is_same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    """Whether two references are one, by numbers of which either side may list fewer per shape."""
+    if len(a) != len(b):
+        return False
+    shared = min(a.shape[1], b.shape[1])
+    agree = np.isclose(a[:, :shared], b[:, :shared], rtol=_ROUNDING, atol=0)
+    return bool(agree.mean() >= _SAME)
 
-    Lists may end before the nearest neighbour inside a half. Such splits, fewer than one in sixteen, are drawn again:
-    no value is ever wrong, and what is left out has nothing to do with the metrics.
+
+def _values_of_halves(
+    sets: Sequence[ScoredSet], *, places: Sequence[int], seed: int, splits: int
+) -> list[tuple[Float64, Float64]]:
+    """For each of `sets`, its values (splits, …) on the first and second halves; all share the reference's halves.
+
+    Sets of the same place share the splits of their samples, too. Lists may end before the nearest neighbour inside a
+    half. Such splits, fewer than one in sixteen, are drawn again: no value is ever wrong, and what is left out has
+    nothing to do with the metrics.
     """
-    results = [(np.empty((splits, len(SetValues._fields))), np.empty((splits, len(SetValues._fields)))) for _ in lists]
-    pending = np.arange(splits)
-    for attempt in range(_ATTEMPTS):
-        drawn = list(_draw(lists, len(pending), seed=seed, attempt=attempt))
-        for (first, second), (new_first, new_second) in zip(results, drawn, strict=True):
-            first[pending], second[pending] = new_first, new_second
-        exhausted = [np.isinf(values[:, 0]) for pair in drawn for values in pair]
-        pending = pending[np.any(exhausted, axis=0)]
+    results = list(_draw(sets, splits, places=places, seed=seed, attempt=0))
+    pending = np.flatnonzero(_exhausted(results))
+    for attempt in range(1, _ATTEMPTS):
         if not len(pending):
             return results
+        drawn = list(_draw(sets, len(pending), places=places, seed=seed, attempt=attempt))
+        for (first, second), (new_first, new_second) in zip(results, drawn, strict=True):
+            first[pending], second[pending] = new_first, new_second
+        pending = pending[_exhausted(drawn)]
     raise HdbenchError("The nearest-neighbour lists are too short for intervals; score the shapes again.")
 
 
+def _exhausted(pairs: Sequence[tuple[Float64, Float64]]) -> Bool:
+    """(B,): whether any set lacked a neighbour in either half."""
+    lacking = [np.isinf(values).reshape(len(values), -1).any(1) for pair in pairs for values in pair]
+    return np.asarray(np.any(lacking, axis=0))
+
+
 def _draw(
-    lists: tuple[NearestLists, ...], splits: int, *, seed: int, attempt: int
+    sets: Sequence[ScoredSet], splits: int, *, places: Sequence[int], seed: int, attempt: int
 ) -> Iterator[tuple[Float64, Float64]]:
-    references = split_halves(lists[0].reference_count, splits, generator(seed, "halves", "reference", attempt))
-    for index, one in enumerate(lists):
-        samples = split_halves(one.sample_count, splits, generator(seed, "halves", "samples", index, attempt))
-        yield (
-            subset_values(one, references.first, samples.first),
-            subset_values(one, references.second, samples.second),
-        )
+    references = split_halves(sets[0].reference_count, splits, generator(seed, "halves", "reference", attempt))
+    for place, one in zip(places, sets, strict=True):
+        samples = split_halves(one.sample_count, splits, generator(seed, "halves", "samples", place, attempt))
+        yield one.values(references.first, samples.first), one.values(references.second, samples.second)
