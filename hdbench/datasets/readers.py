@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -134,14 +135,31 @@ def read_shape(path: Path) -> Shape:
     raise HdbenchError(f"{path} is of no kind that can be read; expected {_EXPECTED}.")
 
 
+def read_obj_bytes(content: bytes, where: str) -> Shape:
+    """The one shape in the bytes of an OBJ file; as `read_shape` does it, errors naming `where`."""
+    _refuse_endless(content, where)
+    return _parsed(BytesIO(content), "obj", where)
+
+
 def _read_with_trimesh(path: Path) -> Shape:
+    suffix = path.suffix.lower()
+    try:
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise HdbenchError(f"{path}: {size} bytes, more than {LARGEST_FILE}; simplify or remove it.")
+        if suffix == ".obj":
+            return read_obj_bytes(path.read_bytes(), str(path))
+    except OSError as error:
+        raise HdbenchError(f"{path} cannot be read ({error.strerror}).") from error
+    return _parsed(path, suffix.removeprefix("."), str(path))
+
+
+def _parsed(source: Path | BytesIO, kind: str, where: str) -> Shape:
     with interrupts_deferred():
         import trimesh
 
     logging.getLogger("trimesh").addHandler(_SILENCE)
-    _refuse_endless(path)
     try:
-        loaded = trimesh.load(path, process=False, skip_materials=True)
+        loaded = trimesh.load(source, file_type=kind, process=False, skip_materials=True)
         if isinstance(loaded, trimesh.Scene):
             has_mesh = any(isinstance(part, trimesh.Trimesh) for part in loaded.geometry.values())
             loaded = loaded.to_mesh() if has_mesh else loaded.to_geometry()
@@ -149,23 +167,16 @@ def _read_with_trimesh(path: Path) -> Shape:
         if not vertices.size:
             raise ValueError("there are no points in it")
     except Exception as error:  # each of the parsers raises what it stumbles over first
-        raise HdbenchError(f"{path} cannot be read ({one_line(error)}); export it again, or remove it.") from error
+        raise HdbenchError(f"{where} cannot be read ({one_line(error)}); export it again, or remove it.") from error
     if faces.size:
-        return shape_from_mesh(vertices, faces, str(path))
-    return shape_from_points(vertices, str(path))
+        return shape_from_mesh(vertices, faces, where)
+    return shape_from_points(vertices, where)
 
 
-def _refuse_endless(path: Path) -> None:
-    """Raise HdbenchError for files that would take minutes and gigabytes to parse, before they do."""
-    try:
-        size = path.stat().st_size
-        faces = path.read_bytes().count(b"\nf ") if path.suffix.lower() == ".obj" and size <= LARGEST_FILE else 0
-    except OSError as error:
-        raise HdbenchError(f"{path} cannot be read ({error.strerror}).") from error
-    if size > LARGEST_FILE:
-        raise HdbenchError(f"{path}: {size} bytes, more than {LARGEST_FILE}; simplify or remove it.")
-    if faces > LARGEST_MESH:
-        raise HdbenchError(f"{path}: {faces} faces, more than {LARGEST_MESH}; simplify or remove it.")
+def _refuse_endless(content: bytes, where: str) -> None:
+    """Raise HdbenchError for an OBJ file that would take minutes and gigabytes to parse, before it does."""
+    if (faces := content.count(b"\nf ")) > LARGEST_MESH:
+        raise HdbenchError(f"{where}: {faces} faces, more than {LARGEST_MESH}; simplify or remove it.")
 
 
 def _file_entries(path: Path) -> list[Entry]:
