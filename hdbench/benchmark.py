@@ -27,6 +27,8 @@ from hdbench.shapes import ShapeSet
 from hdbench.showcase import draw_figures
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, lock, remove_leftovers, write_atomic
+from hdbench.zoo.obtain import obtain_published, published_models
+from hdbench.zoo.obtain import outline as zoo_outline
 
 REPORT_VERSION = 2
 NEIGHBOUR_SAMPLES = 6
@@ -57,6 +59,8 @@ class Plan:
     """Fields of every method's recipe to set otherwise: `field=value` each."""
     figures: bool = False
     """Draw the figures of papers: denoising and interpolation, of methods that have them."""
+    train: bool = False
+    """Train every method here, also those whose model the zoo has."""
 
     def __post_init__(self) -> None:
         if not self.category or self.category.startswith(".") or set("/\\") & set(self.category):
@@ -95,13 +99,14 @@ class Run:
         self.reference_ids = reference_ids(self.dataset)
         self.count = plan.count or len(self.reference_ids)
         self.entrants = _choose_entrants(plan, self.dataset)
+        self.published = {} if plan.train else published_models(self.dataset, self.entrants)
         for reason in () if plan.methods else broken_methods().values():
             progress.say(f"Left out: {reason}")
 
     def outline(self) -> str:
         """What the run will do, how long that takes from nothing and how much disk it needs."""
         count = self.count * self.plan.seeds
-        seconds = 30.0 + sum(e.method.estimate_seconds(self.dataset, e.recipe, count) for e in self.entrants)
+        seconds = 30.0 + sum(self._estimate_seconds(entrant, count) for entrant in self.entrants)
         megabytes = 100 + round(1.5 * count * len(self.entrants))
         names = ", ".join(entrant.name for entrant in self.entrants)
         skipped = f", {len(self.dataset.skipped)} files skipped" if self.dataset.skipped else ""
@@ -110,7 +115,14 @@ class Run:
             f"{self.plan.category} from {self.dataset.name}{skipped}: {names}; {count} samples each against "
             f"{len(self.reference_ids)} references, protocol {self.protocol.name}. From nothing this takes about "
             f"{minutes} min on two cores and {megabytes} MB of disk; what the store has is not made again."
+            f"{zoo_outline(self.published)}"
         )
+
+    def _estimate_seconds(self, entrant: Entrant, count: int) -> float:
+        entry = self.published.get(entrant.name)
+        if entry and entry.manifest.sample_seconds_per_shape is not None:
+            return count * entry.manifest.sample_seconds_per_shape
+        return entrant.method.estimate_seconds(self.dataset, entrant.recipe, count)
 
     def execute(self) -> Results:
         """Carry the plan out and write the run's folder; returns what stands in its results.json."""
@@ -157,7 +169,7 @@ class Run:
 
     def _enter(self, entrant: Entrant, prepared: _Prepared) -> Iterable[Row]:
         """The rows of one method: one per seed, all from the same model."""
-        model = stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
+        model = self._obtain(entrant)
         if self.plan.figures:
             figures = draw_figures(self.workshop, entrant.method, model, seed=self.plan.seed)
             copy_tree(figures.folder, self.folder / "figures" / entrant.name)
@@ -167,20 +179,25 @@ class Run:
             copy_tree(samples.folder, self.folder / place)
             yield self._row(entrant, model, samples, prepared, place, seed)
 
+    def _obtain(self, entrant: Entrant) -> Artefact:
+        if entry := self.published.get(entrant.name):
+            return obtain_published(self.workshop, entrant.method, entry)
+        return stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
+
     def _row(
         self, entrant: Entrant, model: Artefact, samples: Artefact, prepared: _Prepared, place: Path, seed: int
     ) -> Row:
         record = stages.FitRecord.of(model)
         drawn = PointSet.of(ShapeSet.open(samples.folder), place.as_posix())
         points = drawn.points.shape[-2]
-        reference = _thinned(PointSet.of(prepared.reference, "reference"), points)
+        reference = thinned(PointSet.of(prepared.reference, "reference"), points)
         reference = reference if record.reference_ids is None else reference.select(record.reference_ids)
-        data = f"{self.dataset.name}/{self.dataset.category}/test@{digest(self.dataset.fingerprint())[:8]}"
+        data = stages.data_label(self.dataset)
         scored = stages.score(
             self.workshop,
             drawn,
             reference,
-            _thinned(PointSet.of(prepared.train, "train"), points),
+            thinned(PointSet.of(prepared.train, "train"), points),
             protocol=self.protocol,
             data=data,
             seed=self.plan.seed,
@@ -196,7 +213,7 @@ class Run:
             method=entrant.name,
             title=entrant.title,
             model=model.key.digest,
-            source="control" if entrant.method.is_control else "trained",
+            source="control" if entrant.method.is_control else "zoo" if entrant.name in self.published else "trained",
             seed=seed,
             samples=drawn.info,
             scores=scores,
@@ -236,7 +253,7 @@ class Run:
                     write_atomic(self.folder / path.name, path.read_bytes())
 
 
-def _thinned(shapes: PointSet, count: int) -> PointSet:
+def thinned(shapes: PointSet, count: int) -> PointSet:
     """`shapes` with at most `count` points each: of a method that draws few, as many are compared on both sides.
 
     Points are drawn from surfaces independently, so that the first are as good a choice as any.

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from hdbench import __version__
-from hdbench.cli_groups import data_app, methods_app, protocols_app, zoo_app
+from hdbench.cli_groups import data_app, methods_app, protocols_app
 from hdbench.cli_options import (
     AsJson,
     Category,
@@ -34,6 +34,7 @@ from hdbench.cli_options import (
     open_workshop,
     print_table,
 )
+from hdbench.cli_zoo import zoo_app
 from hdbench.errors import HdbenchError
 
 BAD_INPUT = 2
@@ -79,6 +80,9 @@ def run(
     device: Device = "auto",
     changes: Set = None,
     figures: Annotated[bool, typer.Option("--figures", help="Show denoising and interpolation in the report.")] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train every method, also where the zoo has its model.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CATEGORY-HASH if not given.")] = None,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -104,6 +108,7 @@ def run(
         strict=strict,
         changes=tuple(changes or ()),
         figures=figures,
+        train=train,
     )
     progress = choose_progress(quiet=quiet)
     folder = out or Path("runs") / plan.folder_name

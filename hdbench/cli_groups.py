@@ -1,16 +1,15 @@
-"""Commands about what there is: datasets, methods, protocols, the zoo."""
+"""Commands about what there is: datasets, methods, protocols."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hdbench.cli_options import AsJson, Category, Quiet, Set, Strict, open_workshop, print_table
+from hdbench.cli_options import AsJson, Category, Quiet, Strict, print_table
 
 data_app = typer.Typer(help="Datasets: list them, or prepare one ahead of a run.", no_args_is_help=True)
 methods_app = typer.Typer(help="Methods: list them, or test that one keeps the contract.", no_args_is_help=True)
 protocols_app = typer.Typer(help="Protocols: exactly how shapes become numbers.", no_args_is_help=True)
-zoo_app = typer.Typer(help="The zoo: bring in what others have published.", no_args_is_help=True)
 
 
 @data_app.command("list", epilog="Example: hdbench data list")
@@ -89,36 +88,3 @@ def protocols_show(name: Annotated[str, typer.Argument(help="The protocol.")]) -
 
     for title, text in facts_of(get_protocol(name)):
         print(f"{title}: {text}")
-
-
-@zoo_app.command("import", epilog="Example: hdbench zoo import hyperdiffusion last-epoch.ckpt --category airplane")
-def zoo_import(
-    kind: Annotated[str, typer.Argument(help="A method's name, or pointnet2 (a PointNet++ classifier, for FPD).")],
-    file: Annotated[Path, typer.Argument(help="What the original authors published: a file, or a folder of them.")],
-    category: Annotated[str | None, typer.Option(help="The category a model was trained on.")] = None,
-    changes: Set = None,
-    out: Annotated[Path | None, typer.Option(help="The new folder; models/METHOD-FILE if not given.")] = None,
-    name: Annotated[str | None, typer.Option(help="pointnet2: what to call it; from the file if not given.")] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="pointnet2: refuse any file but the published ModelNet40 one.")
-    ] = False,
-) -> None:
-    """Import an original checkpoint without unpickling anything but tensors."""
-    if kind == "pointnet2":
-        from hdbench.features.extractors import import_checkpoint
-
-        print(f"Imported as {import_checkpoint(file, name=name, verify=verify).signature}.")
-        return
-    from hdbench.errors import unknown_name
-    from hdbench.method import get_method, method_names
-    from hdbench.models import import_original
-    from hdbench.progress import choose_progress
-    from hdbench.recipe import parse_changes
-
-    if kind not in method_names():
-        raise unknown_name("kind of checkpoint", kind, ["pointnet2", *method_names()])
-    folder = out or Path("models") / f"{kind}-{file.stem}"
-    workshop = open_workshop(choose_progress(quiet=True), "cpu")
-    method, changed = get_method(kind), parse_changes(changes or ())
-    what = import_original(method, file, folder, workshop, category=category, changes=changed)
-    print(f"Imported {what}: {folder}")

@@ -45,7 +45,7 @@ def fit_model(plan: FitPlan, workshop: Workshop, out: Path | None = None) -> Pat
     """Fit a model, or find it in the store, and write it into `out` or a folder named after it; returns the folder."""
     method = get_method(plan.method)
     if out:
-        _refuse_occupied(out, MODEL, source=plan.from_fields)
+        refuse_occupied(out, MODEL, source=plan.from_fields)
     dataset = open_limited(
         plan.dataset,
         plan.category,
@@ -62,8 +62,8 @@ def fit_model(plan: FitPlan, workshop: Workshop, out: Path | None = None) -> Pat
     else:
         model = stages.obtain_from_fields(workshop, plan.from_fields, entrant, seed=plan.seed)
     folder = out or Path("models") / f"{plan.category}-{method.name}-{model.key.digest[:10]}"
-    _refuse_occupied(folder, MODEL, source=plan.from_fields)
-    copy_tree(model.folder / "model", folder, added={LABEL: _label(method)})
+    refuse_occupied(folder, MODEL, source=plan.from_fields)
+    copy_tree(model.folder / "model", folder, added={LABEL: label(method)})
     return folder
 
 
@@ -73,19 +73,19 @@ def import_original(
     """Turn the original authors' file or folder `path` into files of ours in `out`; returns what was imported."""
     if not path.exists():
         raise HdbenchError(f"There is no file or folder {path}.")
-    _refuse_occupied(out, MODEL, source=path)
+    refuse_occupied(out, MODEL, source=path)
     with tempfile.TemporaryDirectory() as scratch:
         context = workshop.context(Path(scratch), seed=0)
         new = Path(scratch) / "imported"
         what = method.import_original(path, new, context, category=category, changes=changes)
-        copy_tree(new, out, added={LABEL: _label(method)})
+        copy_tree(new, out, added={LABEL: label(method)})
     return what
 
 
 def draw_samples(folder: Path, out: Path, workshop: Workshop, *, count: int, seed: int) -> int:
     """Draw `count` samples of the model in `folder` into the folder `out`; returns how many it gave."""
     method = method_of(folder)
-    _refuse_occupied(out, SAMPLES, source=folder)
+    refuse_occupied(out, SAMPLES, source=folder)
     model = stages.adopt(workshop, method, folder)
     samples = stages.draw(workshop, method, model, count=count, seed=seed)
     copy_tree(samples.folder, out)
@@ -106,7 +106,7 @@ def method_of(folder: Path) -> type[Method]:
     return get_method(name)
 
 
-def _refuse_occupied(out: Path, files: frozenset[str], *, source: Path | None) -> None:
+def refuse_occupied(out: Path, files: frozenset[str], *, source: Path | None) -> None:
     """Raise HdbenchError unless `out` is new, empty, or what the same command wrote before, with `files` in it.
 
     Nor may what is read, `source`, lie in it: all of it is replaced.
@@ -121,5 +121,6 @@ def _refuse_occupied(out: Path, files: frozenset[str], *, source: Path | None) -
     refuse_unwritable(out.resolve().with_name(f".{out.resolve().name}.tmp"))
 
 
-def _label(method: type[Method]) -> str:
+def label(method: type[Method]) -> str:
+    """The text of `hdbench.json` in a folder with a model of `method`."""
     return json.dumps({"schema": SCHEMA, "method": method.name, "version": method.version}, indent=1) + "\n"

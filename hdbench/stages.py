@@ -137,15 +137,26 @@ def obtain_from_fields(workshop: Workshop, fields: Path, entrant: Entrant, *, se
 
 def adopt(workshop: Workshop, method: type[Method], folder: Path) -> Artefact:
     """The saved model in `folder`, whoever fitted it, as an artefact that `draw` takes."""
+    return _adopted(workshop, method, folder_digest(folder), lambda target: copy_tree(folder, target))
+
+
+def adopt_files(
+    workshop: Workshop, method: type[Method], files: Mapping[str, str], write: Callable[[Path], None]
+) -> Artefact:
+    """The model that `write(folder)` brings, as an artefact that `draw` takes; `files` are its sha256s by path."""
+    return _adopted(workshop, method, digest(files), write)
+
+
+def _adopted(workshop: Workshop, method: type[Method], files: str, write: Callable[[Path], None]) -> Artefact:
     inputs = {
         "method": method.name,
         "method_version": method.version,
-        "files": folder_digest(folder),
+        "files": files,
         "device": workshop.device,  # on which its samples will be drawn
     }
 
     def make(workspace: Path) -> None:
-        copy_tree(folder, workspace / "model")
+        write(workspace / "model")
         model = method.load(workspace / "model", workshop.context(workspace, seed=0))
         _record_fit(workspace, model, fit_s=None, peak_memory_bytes=None)
 
@@ -359,6 +370,11 @@ def _scored(
         samples, train, protocol=protocol, shown=neighbours, workers=workshop.workers, progress=workshop.progress
     )
     return scores, statistics, nearest
+
+
+def data_label(dataset: Dataset) -> str:
+    """What signatures call the reference shapes of `dataset`."""
+    return f"{dataset.name}/{dataset.category}/test@{digest(dataset.fingerprint())[:8]}"
 
 
 def read_scores(artefact: Artefact) -> tuple[list[Score], list[Neighbours]]:

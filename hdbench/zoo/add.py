@@ -1,0 +1,237 @@
+"""From a trained model to an entry of the zoo: files, hashes, expected scores, model.toml and card."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdbench.benchmark import make_entrant, open_limited, reference_ids
+from hdbench.errors import HdbenchError
+from hdbench.method import Method, get_method
+from hdbench.metrics.protocols import usual_protocol
+from hdbench.models import LABEL, method_of
+from hdbench.provenance import provenance
+from hdbench.results import Record, Results, Row, Score, load_results
+from hdbench.stages import Workshop
+from hdbench.store import MANIFEST as ARTEFACT
+from hdbench.store import copy_tree, digest, file_digest, lock
+from hdbench.zoo.card import card_text, written_prose
+from hdbench.zoo.catalogue import Entry, recipe_hash
+from hdbench.zoo.manifest import (
+    CARD,
+    EMBEDDED,
+    MANIFEST,
+    SUFFIXES,
+    Expected,
+    Manifest,
+    ModelFile,
+    Status,
+    TrainedOn,
+    to_toml,
+)
+from hdbench.zoo.obtain import obtain_published
+from hdbench.zoo.precision import halve
+from hdbench.zoo.verification import Drawing, draw_and_score, expected_scores, misses, open_trained_on, room
+
+SELECTION = "what fit keeps under its recipe"
+
+
+class Statement(Record):
+    """What a publisher says of a model that its files do not tell."""
+
+    status: Status = "unverified"
+    licence: str = "MIT"
+    origin: str | None = None
+    """None: the commit of hdbench that trained it."""
+    selection: str = SELECTION
+    sources: tuple[str, ...] = (EMBEDDED,)
+    half: bool = False
+    """Store matrices as float16."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A trained model and what is known of it."""
+
+    method: type[Method]
+    folder: Path
+    """What `Method.save` wrote."""
+    category: str
+    preset: str
+    recipe: str
+    dataset: TrainedOn
+    data: str
+    """The dataset as `--dataset` names it."""
+    origin: str
+    drawing: Drawing
+    scores: Sequence[Score] | None
+    """Those of its run; None: not scored yet."""
+    fit_seconds: float | None = None
+    sample_seconds: float | None = None
+
+
+def add_run(
+    run: Path, zoo: Path, workshop: Workshop, statement: Statement, *, methods: Iterable[str] = ()
+) -> list[Entry]:
+    """Make entries in the folder `zoo` of the models trained by a run, all or those of `methods`.
+
+    The expected scores are the run's. Of halved weights samples are drawn and scored anew, and must lie in the
+    intervals of the run. Raises HdbenchError where the store no longer holds a model, or halving costs something.
+    """
+    results = load_results(run)
+    rows = {row.method: row for row in reversed(results.rows) if row.source == "trained"}
+    chosen = list(dict.fromkeys(methods)) or list(rows)
+    for name in chosen:
+        if name not in rows:
+            raise HdbenchError(f"{run} has no model of {name!r} that it trained; it has {', '.join(rows) or 'none'}.")
+    if not chosen:
+        raise HdbenchError(f"{run} trained no model; start it with --train to train what the zoo has.")
+    candidates = [_from_row(results, rows[name], workshop) for name in sorted(chosen)]
+    return [_add(candidate, zoo, workshop, statement) for candidate in candidates]
+
+
+def add_model(
+    folder: Path,
+    zoo: Path,
+    workshop: Workshop,
+    statement: Statement,
+    *,
+    category: str,
+    dataset: str = "procedural",
+    preset: str = "default",
+    changes: tuple[str, ...] = (),
+) -> Entry:
+    """Make an entry in the folder `zoo` of the model in `folder`, which is drawn from and scored for it."""
+    method = method_of(folder)
+    data = open_limited(dataset, category, None, strict=False, store=workshop.store, progress=workshop.progress)
+    entrant = make_entrant(method, data, preset, changes)
+    layout = "sequences" if data.kind == "sequence" else "clouds"
+    candidate = _Candidate(
+        method=method,
+        folder=folder,
+        category=category,
+        preset=_preset(preset, changes),
+        recipe=recipe_hash(entrant.recipe),
+        dataset=TrainedOn(name=data.name, version=digest(data.fingerprint())),
+        data=dataset,
+        origin=_origin(provenance([0]).git),
+        drawing=Drawing(usual_protocol(layout), len(reference_ids(data)), seed=0),
+        scores=None,
+    )
+    return _add(candidate, zoo, workshop, statement)
+
+
+def _from_row(results: Results, row: Row, workshop: Workshop) -> _Candidate:
+    folder = workshop.store.root / "artefacts" / "model" / row.model / "model"
+    if not folder.is_dir():
+        raise HdbenchError(f"The store {workshop.store.root} no longer holds the model of {row.method}; run it again.")
+    run = results.run
+    return _Candidate(
+        method=get_method(row.method),
+        folder=folder,
+        category=results.dataset.category,
+        preset=_preset(run["preset"], run["changes"]),
+        recipe=digest(row.recipe),
+        dataset=TrainedOn(name=results.dataset.name, version=results.dataset.fingerprint, limit=run["limit"]),
+        data=run["dataset"],
+        origin=_origin(results.provenance.git),
+        drawing=Drawing(run["protocol"], run["count"], row.seed),
+        scores=row.scores,
+        fit_seconds=row.cost.fit_s,
+        sample_seconds=row.cost.sample_s_per_shape,
+    )
+
+
+def _preset(name: str, changes: Iterable[str]) -> str:
+    return " ".join([name, *(f"--set {change}" for change in changes)])
+
+
+def _origin(git: dict[str, Any] | None) -> str:
+    return f"trained by hdbench at commit {git['commit']}" if git else "trained by hdbench"
+
+
+def _add(candidate: _Candidate, zoo: Path, workshop: Workshop, statement: Statement) -> Entry:
+    """Write the entry, unless its scores cannot be had or do not hold; what stood there is replaced as a whole."""
+    name = f"{candidate.method.name}-{candidate.category}"
+    target = zoo / name
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise HdbenchError(f"{target} is no model of the zoo; move it away, or choose another --zoo.")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / name
+        files = _write_files(candidate.folder, folder, half=statement.half)
+        entry = Entry(folder, _manifest(candidate, statement, files))
+        if candidate.scores is None or statement.half:
+            scores = _score(entry, candidate, workshop, Path(scratch) / "store")
+            _refuse_loss(candidate, scores)
+        else:
+            scores = list(candidate.scores)
+        expected = expected_scores(scores, candidate.drawing)
+        manifest = entry.manifest.model_copy(update={"expected": expected})
+        texts = {MANIFEST: to_toml(manifest), CARD: card_text(name, manifest, prose=written_prose(target))}
+        with lock(workshop.store.root / "locks" / f"zoo-{digest(str(target.resolve()))}"):
+            copy_tree(folder, target, added=texts)
+    return Entry(target, manifest)
+
+
+def _write_files(source: Path, folder: Path, *, half: bool) -> list[ModelFile]:
+    """Copy a saved model, halved if wanted, and take its files' sizes and hashes."""
+    paths = sorted(path for path in source.rglob("*") if path.is_file() and path.name not in (LABEL, ARTEFACT))
+    files = []
+    for path in paths:
+        if path.suffix not in SUFFIXES:
+            raise HdbenchError(f"{path} is no {' or '.join(SUFFIXES)} file; the zoo takes nothing else.")
+        name = path.relative_to(source).as_posix()
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if half and path.suffix == ".safetensors":
+            halve(path, target)
+        else:
+            shutil.copyfile(path, target)
+        target.chmod(0o644)
+        files.append(ModelFile(path=name, sha256=file_digest(target), size=target.stat().st_size))
+    if not files:
+        raise HdbenchError(f"{source} holds no model.")
+    return files
+
+
+def _manifest(candidate: _Candidate, statement: Statement, files: list[ModelFile]) -> Manifest:
+    return Manifest(
+        title=f"{candidate.method.title}: {candidate.category} of {candidate.dataset.name}",
+        method=candidate.method.name,
+        method_version=candidate.method.version,
+        preset=candidate.preset,
+        recipe=candidate.recipe,
+        category=candidate.category,
+        status=statement.status,
+        licence=statement.licence,
+        origin=statement.origin or candidate.origin,
+        selection=statement.selection,
+        sources=list(statement.sources),
+        precision="float16" if statement.half else "float32",
+        sample_seconds_per_shape=candidate.sample_seconds,
+        fit_seconds=candidate.fit_seconds,
+        dataset=candidate.dataset,
+        files=files,
+    )
+
+
+def _score(entry: Entry, candidate: _Candidate, workshop: Workshop, scratch: Path) -> list[Score]:
+    """The scores of the entry in the making, whose files lie in its folder whatever its sources."""
+    data = open_trained_on(entry, workshop, candidate.data)
+    here = Entry(entry.folder, entry.manifest.model_copy(update={"sources": [EMBEDDED]}))
+    room_of_its_own = room(workshop, scratch)
+    model = obtain_published(room_of_its_own, candidate.method, here)
+    return draw_and_score(model, candidate.method, data, candidate.drawing, workshop=workshop, scratch=room_of_its_own)
+
+
+def _refuse_loss(candidate: _Candidate, scores: Sequence[Score]) -> None:
+    """Raise HdbenchError where halved weights score outside the intervals of the full ones."""
+    full: list[Expected] = expected_scores(candidate.scores or [], candidate.drawing)
+    if missed := misses(full, scores):
+        verdict = missed[0]
+        raise HdbenchError(
+            f"Halving the weights of {candidate.method.name} costs something: {verdict.expected.metric} "
+            f"{verdict.expected.value:.4g} became {verdict.found} ({verdict.reason}); leave --half out."
+        )
