@@ -1,6 +1,7 @@
 """Shapes from files and folders, in whatever form people keep them.
 
-    a.ply .obj .off .stl .glb     a mesh (scenes joined into one), or a point cloud where there are no faces
+    a.ply .obj .off .stl .glb .gltf
+                                  a mesh (scenes joined into one), or a point cloud where there are no faces
     a.xyz                         a point cloud
     a.npy                         points (P, 3), or (T, P, 3) for a sequence; on its own also a set with N first
     a.npz                         `points`, or an only array, as above (with `ids` and `valid` for a set);
@@ -36,12 +37,13 @@ from hdbench.datasets.arrays import (
     sound,
 )
 from hdbench.datasets.base import SPLITS
+from hdbench.datasets.gltf import refuse_unsound
 from hdbench.errors import HdbenchError
 from hdbench.interrupts import interrupts_deferred
 from hdbench.npz import one_line
 from hdbench.shapes import Sequence, Shape, ShapeSet
 
-SUFFIXES = (".npy", ".npz", ".ply", ".obj", ".off", ".stl", ".glb", ".xyz")
+SUFFIXES = (".npy", ".npz", ".ply", ".obj", ".off", ".stl", ".glb", ".gltf", ".xyz")
 LARGEST_FILE = 1 << 30
 """Bytes of a file of one mesh beyond which no one wants to wait for it."""
 _COMMON_CATEGORIES = ("airplane", "animal", "car", "chair")
@@ -150,6 +152,8 @@ def _read_with_trimesh(path: Path) -> Shape:
             return read_obj_bytes(path.read_bytes(), str(path))
     except OSError as error:
         raise HdbenchError(f"{path} cannot be read ({error.strerror}).") from error
+    if suffix in (".glb", ".gltf"):
+        refuse_unsound(path)
     return _parsed(path, suffix.removeprefix("."), str(path))
 
 
