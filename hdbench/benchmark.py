@@ -10,8 +10,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from hdbench import stages
-from hdbench.datasets.base import SPLITS, Dataset, Limited
+from hdbench.datasets.base import SPLITS, Dataset, Limited, Referenced
+from hdbench.datasets.collection import Collection
+from hdbench.datasets.preparation import Inside
 from hdbench.datasets.registry import open_dataset
 from hdbench.errors import HdbenchError
 from hdbench.evaluation import PointSet
@@ -31,6 +35,8 @@ from hdbench.zoo.obtain import obtain_published, published_models
 from hdbench.zoo.obtain import outline as zoo_outline
 
 REPORT_VERSION = 2
+HOLLOW = 0.002
+"""Share of the bounding box below which a mesh encloses next to nothing: an open sheet, or walls without thickness."""
 NEIGHBOUR_SAMPLES = 6
 """Samples per method whose nearest training shapes are shown."""
 
@@ -96,6 +102,8 @@ class Run:
         layout = "sequences" if self.dataset.kind == "sequence" else "clouds"
         self.protocol = named or get_protocol(usual_protocol(layout))
         self.protocol.refuse_layout(layout, self.dataset.name)
+        if split := self.protocol.reference_splits.get(self.dataset.name):
+            self.dataset = Referenced(self.dataset, split)
         self.reference_ids = reference_ids(self.dataset)
         self.count = plan.count or len(self.reference_ids)
         self.entrants = _choose_entrants(plan, self.dataset)
@@ -319,12 +327,32 @@ class PreparedDataset:
 
     counts: dict[str, int]
     skipped: dict[str, str]
+    inside: dict[str, Inside]
+    """What winding numbers say of each mesh that was read from a file."""
+
+    def occupancy(self) -> list[str]:
+        """In words: which meshes had to be turned, and which enclose too little for fields and voxels."""
+        if not self.inside:
+            return []
+        inverted = [name for name, inside in self.inside.items() if inside.inverted]
+        hollow = [name for name, inside in self.inside.items() if inside.filled < HOLLOW]
+        doubtful = float(np.median([inside.doubtful for inside in self.inside.values()]))
+        lines = [f"occupancy: {len(self.inside)} meshes, of whose bounding boxes {doubtful:.1%} are doubtful (median)"]
+        if inverted:
+            lines.append(f"turned outwards: {len(inverted)}, such as {inverted[0]}")
+        if hollow:
+            lines.append(f"enclose next to nothing: {len(hollow)}, such as {hollow[0]}; fields and voxels need solids")
+        return lines
 
 
-def prepare_dataset(name: str, category: str, *, store: Store, strict: bool, progress: Progress) -> PreparedDataset:
-    """Read a dataset and keep what every run needs of it: reference and training shapes as points."""
-    dataset = open_dataset(name, category, strict=strict, store=store, progress=progress)
-    workshop = Workshop(store, progress, "cpu", cpu_count())
+def prepare_dataset(
+    name: str, category: str, *, store: Store, strict: bool, progress: Progress, workers: int | None = None
+) -> PreparedDataset:
+    """Read a dataset and keep what every run needs of it: its meshes, reference and training shapes as points."""
+    workers = workers or cpu_count()
+    dataset = open_dataset(name, category, strict=strict, store=store, progress=progress, workers=workers)
+    workshop = Workshop(store, progress, "cpu", workers)
     stages.prepare(workshop, dataset, reference_ids(dataset), keep_meshes=True, title="reference shapes")
     stages.prepare(workshop, dataset, dataset.ids("train"), keep_meshes=False, title="training shapes")
-    return PreparedDataset({split: len(dataset.ids(split)) for split in SPLITS}, dict(dataset.skipped))
+    inside = dict(dataset.inside) if isinstance(dataset, Collection) else {}
+    return PreparedDataset({split: len(dataset.ids(split)) for split in SPLITS}, dict(dataset.skipped), inside)

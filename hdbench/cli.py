@@ -1,6 +1,7 @@
 """Every command: parse, call, print; and where exceptions become exit codes. Only `cli*.py` print.
 
-What the commands share is in `cli_options`, those about what there is (data, methods, …) in `cli_groups`.
+What the commands share is in `cli_options`, those about what there is (methods, protocols, …) in `cli_groups`,
+those about datasets in `cli_data`.
 
 Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
@@ -16,7 +17,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from hdbench import __version__
-from hdbench.cli_groups import data_app, methods_app, protocols_app
+from hdbench.cli_data import data_app
+from hdbench.cli_groups import methods_app, protocols_app
+from hdbench.cli_leaderboard import leaderboard_app
 from hdbench.cli_options import (
     AsJson,
     Category,
@@ -51,6 +54,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(leaderboard_app, name="leaderboard")
 app.add_typer(methods_app, name="methods")
 app.add_typer(protocols_app, name="protocols")
 app.add_typer(zoo_app, name="zoo")
@@ -231,13 +235,19 @@ def evaluate(
         print(signature_lines(evaluation.scores))
 
 
-@app.command(epilog="Example: hdbench report runs/airplane-0123456789")
-def report(run: Annotated[Path, typer.Argument(help="A run's folder.")], quiet: Quiet = False) -> None:
-    """Write a run's report again from what its folder holds."""
+@app.command(epilog="Example: hdbench report runs/airplane-0123456789 runs/airplane-9876543210 --out together")
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="A run's folder, or several over the same data.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; the run's own folder, or report-HASH for several.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write the report of a run again from what its folder holds, or one report of several runs."""
     from hdbench.progress import choose_progress
     from hdbench.reporting.report import write_report
 
-    for path in write_report(run, progress=choose_progress(quiet=quiet)):
+    for path in write_report(runs, out=out, progress=choose_progress(quiet=quiet)):
         print(path)
 
 

@@ -5,39 +5,10 @@ from typing import Annotated
 
 import typer
 
-from hdbench.cli_options import AsJson, Category, Quiet, Strict, print_table
+from hdbench.cli_options import AsJson, Quiet, print_table
 
-data_app = typer.Typer(help="Datasets: list them, or prepare one ahead of a run.", no_args_is_help=True)
 methods_app = typer.Typer(help="Methods: list them, or test that one keeps the contract.", no_args_is_help=True)
 protocols_app = typer.Typer(help="Protocols: exactly how shapes become numbers.", no_args_is_help=True)
-
-
-@data_app.command("list", epilog="Example: hdbench data list")
-def data_list(as_json: AsJson = False) -> None:
-    """List the datasets and the categories they have."""
-    from hdbench.datasets.registry import describe_datasets
-
-    print_table(("dataset", "categories", "what it is"), describe_datasets(), as_json=as_json)
-
-
-@data_app.command("prepare", epilog="Example: hdbench data prepare my_chairs/ --category chair")
-def data_prepare(
-    dataset: Annotated[str, typer.Argument(help="A dataset's name, or a folder or .npz of shapes.")],
-    category: Category,
-    strict: Strict = False,
-    quiet: Quiet = False,
-) -> None:
-    """Read a dataset, sample its points into the store, and say what was skipped."""
-    from hdbench.benchmark import prepare_dataset
-    from hdbench.progress import choose_progress
-    from hdbench.store import Store
-
-    progress = choose_progress(quiet=quiet)
-    prepared = prepare_dataset(dataset, category, store=Store(progress=progress), strict=strict, progress=progress)
-    for split, count in prepared.counts.items():
-        print(f"{split}: {count} shapes")
-    for name, reason in prepared.skipped.items():
-        print(f"skipped {name}: {reason}")
 
 
 @methods_app.command("list", epilog="Example: hdbench methods list --json")

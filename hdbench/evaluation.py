@@ -68,10 +68,10 @@ def open_point_set(
 ) -> PointSet:
     """Read `source` into points; shapes that cannot be scored are left out and named in `invalid`.
 
-    `source` is a path (see `hdbench.datasets.readers`), a `PointSet`, a `ShapeSet`, an array or tensor (N, P, 3) or
-    (N, T, P, 3), or a sequence of arrays, `trimesh.Trimesh` objects and hdbench shapes. `role` ("samples",
-    "reference", "train") names it in errors. Meshes are sampled at 2,048 points, each from (seed, its id) alone; of
-    clouds with more, a random choice or the first ones are kept.
+    `source` is a path (see `hdbench.datasets.readers`), `dataset@category/split` (see `hdbench.datasets.registry`), a
+    `PointSet`, a `ShapeSet`, an array or tensor (N, P, 3) or (N, T, P, 3), or a sequence of arrays, `trimesh.Trimesh`
+    objects and hdbench shapes. `role` ("samples", "reference", "train") names it in errors. Meshes are sampled at 2,048
+    points, each from (seed, its id) alone; of clouds with more, a random choice or the first ones are kept.
 
     Raises HdbenchError when nothing valid is left or when the shapes differ in their number of points.
     """
@@ -85,8 +85,9 @@ def open_point_set(
     rows: list[Float32] = []
     ids: list[str] = []
     invalid: dict[str, str] = {}
-    entries = _entries(source, role)
-    with (progress or Progress()).task(f"reading the {role}", len(entries)) as task:
+    progress = progress or Progress()
+    entries = _entries(source, role, progress)
+    with progress.task(f"reading the {role}", len(entries)) as task:
         for name, read in entries:
             try:
                 shape = read()
@@ -112,12 +113,15 @@ def open_point_set(
     return PointSet(np.stack(rows), tuple(ids), path, invalid)
 
 
-def _entries(source: Any, role: str) -> list[tuple[str, Callable[[], Shape]]]:
+def _entries(source: Any, role: str, progress: Progress) -> list[tuple[str, Callable[[], Shape]]]:
     """Name of each shape of `source`, and what reads it or raises HdbenchError."""
     from hdbench.datasets.arrays import row_names
     from hdbench.datasets.readers import entries
+    from hdbench.datasets.registry import open_split
 
     if isinstance(source, str | Path):
+        if (named := open_split(str(source), progress=progress)) is not None:
+            return named
         return [(entry.name, entry.read) for entry in entries(Path(source))]
     return [
         (name, partial(_shape_of, item, f"{role} {name}"))

@@ -10,7 +10,7 @@ A `ShapeSet` folder is what a run writes under `samples/<method>/` and what `hdb
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -156,12 +156,19 @@ class ShapeSet:
 
 
 def write_shape_set(
-    folder: Path, shapes: Iterable[tuple[str, Shape]], *, kind: Kind, point_count: int, seed: int
+    folder: Path,
+    shapes: Iterable[tuple[str, Shape]],
+    *,
+    kind: Kind,
+    point_count: int,
+    seed: int,
+    points_of: Callable[[str], Float32] | None = None,
 ) -> ShapeSet:
     """Write `shapes` as a shape set into `folder` (created; the caller publishes it atomically).
 
     Meshes are kept as PLY and sampled at `point_count` area-weighted points, each shape from a stream of its
-    own, so that shape i's points depend on (seed, id) alone. Invalid shapes keep their row, filled with NaN.
+    own, so that shape i's points depend on (seed, id) alone; where `points_of` is given, it has them by name already.
+    Invalid shapes keep their row, filled with NaN.
     Raises HdbenchError when clouds of fewer than `point_count` points are not all of one size.
     """
     from hdbench.geometry.sampling import shape_points
@@ -175,7 +182,12 @@ def write_shape_set(
         ids.append(name)
         if reason:
             invalid[name] = reason
-        rows.append(None if reason else shape_points(shape, point_count, seed=seed, name=name))
+        if reason:
+            rows.append(None)
+        elif points_of is not None:
+            rows.append(points_of(name))
+        else:
+            rows.append(shape_points(shape, point_count, seed=seed, name=name))
         _write_meshes(folder / "meshes", name, shape)
     layout = next((row.shape for row in rows if row is not None), (point_count, 3))
     for name, row in zip(ids, rows, strict=True):

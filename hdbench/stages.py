@@ -5,7 +5,7 @@ Every stage is keyed by its own version number (raised when its output changes),
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hdbench.results import Cost, Neighbours, Score
 from hdbench.shapes import (
     Float32,
     Kind,
+    Mesh,
     PointCloud,
     Sequence,
     Shape,
@@ -42,6 +43,8 @@ SCORE_VERSION = 1
 
 CHUNK = 32
 """Shapes prepared per unit of work."""
+CHUNK_AT_HAND = 512
+"""The same of datasets whose shapes are read in a few milliseconds: few enough are not worth a pool of processes."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def prepare(workshop: Workshop, dataset: Dataset, names: tuple[str, ...], *, kee
     inputs = {"dataset": dataset.fingerprint(), "names": list(names), "points": POINT_COUNT, "meshes": keep_meshes}
 
     def make(workspace: Path) -> None:
-        units = [_Chunk(dataset, names[start : start + CHUNK], keep_meshes) for start in range(0, len(names), CHUNK)]
+        size = CHUNK_AT_HAND if dataset.is_at_hand else CHUNK
+        units = [_Chunk(dataset, names[start : start + size], keep_meshes) for start in range(0, len(names), size)]
         parts = run_units(
             _prepare_chunk,
             units,
@@ -93,8 +97,14 @@ def prepare(workshop: Workshop, dataset: Dataset, names: tuple[str, ...], *, kee
             weight=lambda unit: len(unit.names),
         )
         kind = dataset.kind if keep_meshes or dataset.kind == "sequence" else "points"
-        shapes = (item for part in parts for item in part)
-        write_shape_set(workspace, shapes, kind=kind, point_count=POINT_COUNT, seed=0)
+        points: dict[str, Float32] = {}
+
+        def shapes() -> Iterator[tuple[str, Shape]]:
+            for name, shape, its_points in (item for part in parts for item in part):
+                points[name] = its_points
+                yield name, shape
+
+        write_shape_set(workspace, shapes(), kind=kind, point_count=POINT_COUNT, seed=0, points_of=points.pop)
 
     return ShapeSet.open(workshop.store.get_or_make(Key("prepare", PREPARE_VERSION, inputs), make).folder)
 
@@ -106,11 +116,17 @@ class _Chunk:
     keep_meshes: bool
 
 
-def _prepare_chunk(chunk: _Chunk) -> list[tuple[str, Shape]]:
-    shapes = ((name, chunk.dataset.shape(name)) for name in chunk.names)
-    if chunk.keep_meshes:
-        return list(shapes)
-    return [(name, _as_points(shape_points(shape, POINT_COUNT, seed=0, name=name))) for name, shape in shapes]
+def _prepare_chunk(chunk: _Chunk) -> list[tuple[str, Shape, Float32]]:
+    """Name, what is kept, and points of each shape."""
+    return [_prepare_shape(chunk.dataset, name, keep_mesh=chunk.keep_meshes) for name in chunk.names]
+
+
+def _prepare_shape(dataset: Dataset, name: str, *, keep_mesh: bool) -> tuple[str, Shape, Float32]:
+    compared = dataset.reference_shape(name)
+    points = shape_points(compared, POINT_COUNT, seed=0, name=name, keep=dataset.reduction)
+    if not keep_mesh or dataset.kind == "points":
+        return name, _as_points(points), points
+    return name, compared if isinstance(compared, Mesh | Sequence) else dataset.shape(name), points
 
 
 def _as_points(points: Float32) -> Shape:
@@ -374,7 +390,7 @@ def _scored(
 
 def data_label(dataset: Dataset) -> str:
     """What signatures call the reference shapes of `dataset`."""
-    return f"{dataset.name}/{dataset.category}/test@{digest(dataset.fingerprint())[:8]}"
+    return f"{dataset.name}/{dataset.category}/{dataset.reference_split}@{digest(dataset.fingerprint())[:8]}"
 
 
 def read_scores(artefact: Artefact) -> tuple[list[Score], list[Neighbours]]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
+from hdbench.geometry.sampling import Reduction
 from hdbench.shapes import Bool, Float32, Kind, Shape
 
 Split = Literal["train", "val", "test"]
@@ -29,6 +30,8 @@ class Dataset(ABC):
     """How many of the test split a run compares with, where that has more than one would want; None: all."""
     reference_split: Split = "test"
     """The split whose shapes `ids("test")` names: what samples are compared with, and no method sees."""
+    reduction: Reduction = "random"
+    """Which points are compared of clouds that have more than needed."""
 
     @property
     def is_at_hand(self) -> bool:
@@ -71,7 +74,7 @@ class _Wrapped(Dataset):
         self._dataset = dataset
         self.name, self.category, self.kind = dataset.name, dataset.category, dataset.kind
         self.skipped, self.natural_count = dataset.skipped, dataset.natural_count
-        self.reference_split = dataset.reference_split
+        self.reference_split, self.reduction = dataset.reference_split, dataset.reduction
 
     @property
     def is_at_hand(self) -> bool:

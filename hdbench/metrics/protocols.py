@@ -33,7 +33,7 @@ Normalisation = Literal[
 SIGNATURE_VERSION = 1
 """Raised whenever the same shapes get another value under the same protocol; part of every signature."""
 
-_TOLD = ("title", "source", "table_scale", "sample_count", "selection", "reference", "quirks")
+_TOLD = ("title", "source", "table_scale", "sample_count", "selection", "reference", "quirks", "reference_splits")
 """Fields of a protocol that explain it and change no value."""
 
 _SET_METRICS = ("mmd_{}", "mmd_{}_samples", "cov_{}", "nna_{}", "nna_{}_samples", "nna_{}_reference")
@@ -72,6 +72,8 @@ class Protocol:
     """How the published samples were chosen among those generated (a matter of recipes, told for fairness)."""
     reference: str
     quirks: tuple[str, ...] = field(default=())
+    reference_splits: Mapping[str, Literal["train", "val", "test"]] = field(default_factory=dict)
+    """By dataset, the split to compare with where that is not the test split."""
 
     def fingerprint(self) -> dict[str, Any]:
         """JSON that changes whenever the protocol, or the code behind its values, does; what is only told stays out."""
@@ -209,6 +211,7 @@ _HYPERDIFFUSION_PAPER = "Erkoç, Ma, Shan, Nießner, Dai: HyperDiffusion (ICCV 2
 _PERCENT = dict.fromkeys(("cov_cd", "nna_cd", "cov_emd", "nna_emd"), 100.0)
 _CD_SUM = "Chamfer distance is squared, averaged per direction, directions summed."
 _VAL = "PC15k val split: airplane 405, car 352, chair 662."
+_ON_VAL: Mapping[str, Literal["train", "val", "test"]] = MappingProxyType({"pointflow15k": "val"})
 _FIRST_2048 = "Reference points are the first 2,048 of the last 5,000 stored ones."
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -302,6 +305,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 sample_count="as many as references",
                 selection="none",
                 reference=_VAL,
+                reference_splits=_ON_VAL,
                 quirks=(_CD_SUM, _FIRST_2048, "The published EMD approximation sums squared distances, in ten rounds."),
             ),
             Protocol(
@@ -320,6 +324,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 sample_count="as many as references",
                 selection="none",
                 reference=_VAL,
+                reference_splits=_ON_VAL,
                 quirks=(
                     _CD_SUM,
                     _FIRST_2048,
@@ -342,6 +347,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 sample_count="as many as references",
                 selection="none",
                 reference=f"{_VAL} Its stored points come from the first 10,000 of each shape, not the last 5,000.",
+                reference_splits=_ON_VAL,
                 quirks=(_CD_SUM, "Other reference points than PVD's: its numbers are not strictly comparable."),
             ),
             Protocol(
@@ -360,6 +366,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 sample_count="as many as references",
                 selection="none",
                 reference=_VAL,
+                reference_splits=_ON_VAL,
                 quirks=(_CD_SUM, "Each shape fills the box [-0.5, 0.5] along its longest side."),
             ),
             Protocol(
