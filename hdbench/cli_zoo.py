@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdbench.cli_options import AsJson, Device, Preset, Quiet, Set, names, open_workshop, print_table
+from hdbench.cli_options import AsJson, Device, Limit, Preset, Quiet, Set, names, open_workshop, print_table
 from hdbench.errors import HdbenchError
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def zoo_add(
     dataset: Annotated[str, typer.Option(help="Of a model's folder: the dataset it was trained on.")] = "procedural",
     preset: Preset = "default",
     changes: Set = None,
+    limit: Limit = None,
     half: Annotated[
         bool, typer.Option("--half", help="Store matrices as float16, unless that costs anything.")
     ] = False,
@@ -194,6 +195,7 @@ def zoo_add(
                     dataset=dataset,
                     preset=preset,
                     changes=tuple(changes or ()),
+                    limit=limit,
                 )
             ]
     except ValidationError as error:

@@ -102,10 +102,14 @@ def add_model(
     dataset: str = "procedural",
     preset: str = "default",
     changes: tuple[str, ...] = (),
+    limit: int | None = None,
 ) -> Entry:
-    """Make an entry in the folder `zoo` of the model in `folder`, which is drawn from and scored for it."""
+    """Make an entry in the folder `zoo` of the model in `folder`, which is drawn from and scored for it.
+
+    The data and the recipe are those it was fitted with; `limit` as well.
+    """
     method = method_of(folder)
-    data = open_limited(dataset, category, None, strict=False, store=workshop.store, progress=workshop.progress)
+    data = open_limited(dataset, category, limit, strict=False, store=workshop.store, progress=workshop.progress)
     entrant = make_entrant(method, data, preset, changes)
     layout = "sequences" if data.kind == "sequence" else "clouds"
     candidate = _Candidate(
@@ -114,7 +118,7 @@ def add_model(
         category=category,
         preset=_preset(preset, changes),
         recipe=recipe_hash(entrant.recipe),
-        dataset=TrainedOn(name=data.name, version=digest(data.fingerprint())),
+        dataset=TrainedOn(name=data.name, version=digest(data.fingerprint()), limit=limit),
         data=dataset,
         origin=_origin(provenance([0]).git),
         drawing=Drawing(usual_protocol(layout), len(reference_ids(data)), seed=0),
