@@ -160,7 +160,7 @@ class Run:
                 "protocol": self.protocol.name,
                 "count": self.count,
             },
-            dataset=self._dataset_info(prepared),
+            dataset=self._dataset_info(prepared, shown=named),
             rows=rows,
             provenance=provenance(self.plan.sample_seeds),
         )
@@ -233,13 +233,15 @@ class Run:
             loss_curve=record.loss_curve,
         )
 
-    def _dataset_info(self, prepared: _Prepared) -> DatasetInfo:
+    def _dataset_info(self, prepared: _Prepared, *, shown: set[str]) -> DatasetInfo:
+        kept = sorted({*prepared.reference.ids, *shown})
         return DatasetInfo(
             name=self.dataset.name,
             category=self.dataset.category,
             fingerprint=digest(self.dataset.fingerprint()),
             counts={split: len(self.dataset.ids(split)) for split in SPLITS},
             skipped=dict(self.dataset.skipped),
+            credits={name: self.dataset.credits[name] for name in kept if name in self.dataset.credits},
             reference=PointSet.of(prepared.reference, "reference").info,
             reference_ids=list(prepared.reference.ids),
         )

@@ -136,6 +136,8 @@ class DatasetInfo(Record):
     counts: dict[str, int]
     """Shapes by split."""
     skipped: dict[str, str] = Field(default_factory=dict)
+    credits: dict[str, str] = Field(default_factory=dict)
+    """Author and licence of each shape that the run's folder holds, where every shape has its own."""
     reference: SetInfo
     reference_ids: list[str]
 

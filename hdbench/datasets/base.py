@@ -26,6 +26,8 @@ class Dataset(ABC):
     kind: Kind
     skipped: Mapping[str, str]
     """Reason by file name, for what was there but could not be read."""
+    credits: Mapping[str, str] = {}
+    """Title, author, licence and address in one line, by shape, where each has its own."""
     natural_count: int | None = None
     """How many of the test split a run compares with, where that has more than one would want; None: all."""
     reference_split: Split = "test"
@@ -74,6 +76,7 @@ class _Wrapped(Dataset):
         self._dataset = dataset
         self.name, self.category, self.kind = dataset.name, dataset.category, dataset.kind
         self.skipped, self.natural_count = dataset.skipped, dataset.natural_count
+        self.credits = dataset.credits
         self.reference_split, self.reduction = dataset.reference_split, dataset.reduction
 
     @property

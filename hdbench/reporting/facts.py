@@ -164,7 +164,8 @@ def appendices(results: Results) -> list[tuple[str, str]]:
         for name, reason in row.samples.invalid_ids.items()
     ]
     skipped = [f"{name}: {reason}" for name, reason in results.dataset.skipped.items()]
-    optional = [("Invalid samples", invalid), ("Skipped files", skipped)]
+    credits = [f"{name}: {credit}" for name, credit in results.dataset.credits.items()]
+    optional = [("Invalid samples", invalid), ("Skipped files", skipped), ("Credits", credits)]
     return found + [(f"{name} ({len(lines)})", "\n".join(lines)) for name, lines in optional if lines]
 
 
