@@ -3,24 +3,26 @@
     <path>/animals/<object>_<action>/<object>_<action>.anime       1,772 clips
     <path>/humanoids/<object>_<action>/<object>_<action>.anime       200 clips
 
-`path` may also be `animals` or `humanoids` itself. The data is given away on request only, for research, and may not be
-passed on. Source: Li et al. 2021, "4DComplete: Non-Rigid Motion Estimation Beyond the Observable Surface".
+`path` may also be the folder with DeformingThings4D/ in it, or `animals` or `humanoids` itself. The data is given away
+on request only, for research, and may not be passed on. Source: Li et al. 2021, "4DComplete: Non-Rigid Motion
+Estimation Beyond the Observable Surface".
 
 A clip becomes 16 frames, `floor(i F / 16)` of its F; each is centred on the mean of its vertices, then one scale takes
 the clip to largest |coordinate| 0.475, as in HyperDiffusion (FACTS a.2). Axes are as released.
 """
 
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from hdbench.datasets.anime import read_anime
+from hdbench.datasets.anime import read_anime, read_header
 from hdbench.datasets.base import split_of
-from hdbench.datasets.collection import Collection
 from hdbench.datasets.manifest import MANIFEST, Manifest
+from hdbench.datasets.published import Finding, Published, compared
 from hdbench.datasets.readers import Entry, natural_order
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.progress import Progress
@@ -29,11 +31,12 @@ from hdbench.store import Store
 
 FRAMES = 16
 HALF_EXTENT = 0.475
+COUNTS = {"animal": 1772, "humanoid": 200}
+"""Clips that were published."""
 _FOLDERS = {"animal": "animals", "humanoid": "humanoids"}
-_WHERE = "ask for it at https://github.com/rabbityl/DeformingThings4D and unpack it there"
 
 
-class DeformingThings4D(Collection):
+class DeformingThings4D(Published):
     """The clips of one category in `path` (see the module): animal, humanoid, or a species such as `fox`.
 
     Clips stand in the split that `manifest.csv` in `path` gives them (columns `id` and `split`); without one, in that
@@ -43,39 +46,38 @@ class DeformingThings4D(Collection):
     Raises HdbenchError when `path` is not laid out so, or has no clips of `category`.
     """
 
-    name = "deformingthings4d"
     layout: ClassVar[str] = "deformingthings4d"
+    title: ClassVar[str] = "DeformingThings4D"
+    obtain: ClassVar[str] = "the form at github.com/rabbityl/DeformingThings4D"
 
-    def __init__(
-        self,
-        path: Path | str,
-        category: str = "animal",
-        *,
-        strict: bool = False,
-        store: Store | None = None,
-        progress: Progress | None = None,
-        workers: int | None = None,
-    ) -> None:
-        self.path, self.category = Path(path), category
-        root, clips = _clips_of(self.path, category)
-        found = [Entry(clip.name, (clip / f"{clip.name}.anime",), partial(_read, clip)) for clip in clips]
-        whole = [entry for entry in found if entry.files[0].is_file()]
+    def _open(self, *, strict: bool, store: Store | None, progress: Progress, workers: int | None) -> None:
+        root, clips = _clips_of(self.path, self.category)
+        whole = [Entry(clip.name, (_file(clip),), partial(_read, clip)) for clip in clips if _file(clip).is_file()]
         if not whole:
-            raise _misplaced(root)
+            raise self.missing(f"{root} holds no clips <object>_<action>/<object>_<action>.anime")
         self._read(whole, in_box, store=store, progress=progress, workers=workers)
-        missing = {entry.name: f"{entry.files[0]} is missing; {_WHERE}" for entry in found if entry not in whole}
+        missing = {clip.name: f"{_file(clip)} is missing" for clip in clips if not _file(clip).is_file()}
         self.skipped = {**missing, **self.skipped}
         manifest = Manifest.find(root) or Manifest.find(self.path)
         splits = {
-            entry.name: manifest.split(entry.name, category) if manifest else split_of(animal_of(entry.name))
-            for entry in found
+            clip.name: manifest.split(clip.name, self.category) if manifest else split_of(animal_of(clip.name))
+            for clip in clips
         }
-        self._settle(
-            splits,
-            unlisted=f"not listed in {MANIFEST}",
-            strict=strict,
-            mend=f"unpack more of it, or list all clips in {MANIFEST}",
-        )
+        mend = f"unpack more of it, or list all clips in {MANIFEST}"
+        self._settle(splits, unlisted=f"not listed in {MANIFEST}", strict=strict, mend=mend)
+
+    @classmethod
+    def inspect(cls, path: Path) -> Iterator[Finding]:
+        """See `Published.inspect`; the header of every clip is read, and held against the size of its file."""
+        for category, root in _roots(path).items():
+            clips = _folders(root)
+            yield compared(f"{category} clips", len(clips), COUNTS[category])
+            for clip in clips:
+                try:
+                    read_header(_file(clip))
+                except HdbenchError as error:
+                    yield Finding("wrong", str(error))
+            yield Finding("note", f"{len({animal_of(clip.name) for clip in clips})} {category}s move in them")
 
 
 def animal_of(clip: str) -> str:
@@ -100,31 +102,38 @@ def in_box(clip: Shape) -> Sequence:
 
 
 def _read(clip: Path) -> Shape:
-    return read_anime(clip / f"{clip.name}.anime", FRAMES)
+    return read_anime(_file(clip), FRAMES)
+
+
+def _file(clip: Path) -> Path:
+    return clip / f"{clip.name}.anime"
+
+
+def _roots(path: Path) -> dict[str, Path]:
+    """The folders with clips by category: those in `path`, or `path` itself."""
+    if not path.is_dir():
+        raise DeformingThings4D.missing(f"There is no folder {path}")
+    path = path / "DeformingThings4D" if (path / "DeformingThings4D").is_dir() else path
+    named = {category: path / folder for category, folder in _FOLDERS.items() if (path / folder).is_dir()}
+    if not named and not any(_file(child).is_file() for child in _folders(path)):
+        raise DeformingThings4D.missing(f"{path} holds no animals/<object>_<action>/<object>_<action>.anime")
+    return named or {"humanoid" if path.name == "humanoids" else "animal": path}
 
 
 def _clips_of(path: Path, category: str) -> tuple[Path, list[Path]]:
     """The folder that holds the clips of `category`, and each clip's own folder, in natural order."""
-    if not path.is_dir():
-        raise HdbenchError(f"There is no folder {path} with DeformingThings4D; {_WHERE}.")
-    named = {kind: path / folder for kind, folder in _FOLDERS.items() if (path / folder).is_dir()}
+    roots = _roots(path)
+    if category in roots:
+        return roots[category], _folders(roots[category])
     if category in _FOLDERS:
-        root = named.get(category, path)
-        if root == path and (named or path.name in set(_FOLDERS.values()) - {_FOLDERS[category]}):
-            raise HdbenchError(f"{path} holds no folder {_FOLDERS[category]}; {_WHERE}.")
-        return root, _folders(root)
-    roots = list(named.values()) or [path]
-    for root in roots:
+        raise DeformingThings4D.missing(f"{path} holds no {_FOLDERS[category]}")
+    for root in roots.values():
         if chosen := [clip for clip in _folders(root) if species_of(clip.name) == category]:
             return root, chosen
-    known = {species_of(clip.name) for root in roots for clip in _folders(root)}
-    raise unknown_name(f"category in {path}", category, {*named, *known} or _FOLDERS)
+    known = {species_of(clip.name) for root in roots.values() for clip in _folders(root)}
+    raise unknown_name(f"category in {path}", category, {*roots, *known})
 
 
 def _folders(root: Path) -> list[Path]:
     found = [child for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")]
     return sorted(found, key=lambda child: natural_order(child.name))
-
-
-def _misplaced(root: Path) -> HdbenchError:
-    return HdbenchError(f"{root} holds no clips <object>_<action>/<object>_<action>.anime; {_WHERE}.")

@@ -123,9 +123,9 @@ def _container(path: Path) -> tuple[bytes, int | None]:
     version, length = struct.unpack_from("<II", content, 4)
     if version != 2:
         raise ValueError(f"glTF {version} where 2 can be read")
-    if length > len(content):
+    if length != len(content):  # the loader would go on reading where the file says it ends
         raise ValueError(f"{len(content)} bytes of {length}")
-    chunks = list(_chunks(content[:length]))
+    chunks = list(_chunks(content))
     if not chunks or chunks[0][0] != _JSON:
         raise ValueError("it does not begin with the scene")
     return chunks[0][1], sum(len(data) for kind, data in chunks[1:2])

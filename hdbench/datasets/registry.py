@@ -51,6 +51,13 @@ class _Known:
 _SYNSET = "[0-9]" * 8
 _SHAPENET_CATEGORIES = "airplane, car, chair and 52 others, or synset ids"
 _DATASETS = {
+    "deformingthings4d": _Known(
+        "hdbench.datasets.deformingthings4d:DeformingThings4D",
+        "animal, humanoid, or a species",
+        "DeformingThings4D: clips of moving meshes, 16 frames each",
+        ("DeformingThings4D",),
+        ("animals/*/*.anime", "humanoids/*/*.anime", "*_*/*.anime"),
+    ),
     "dpc": _Known(
         "hdbench.datasets.dpc:DPCShapes",
         _SHAPENET_CATEGORIES,
@@ -72,6 +79,13 @@ _DATASETS = {
         "ModelNet40 as text, OFF or hdf5",
         ("modelnet40_normal_resampled", "ModelNet40", "modelnet40_ply_hdf5_2048"),
         ("modelnet40_shape_names.txt", "ply_data_train*.h5", "*/train/*_[0-9][0-9][0-9][0-9].off"),
+    ),
+    "objaverse": _Known(
+        "hdbench.datasets.objaverse:Objaverse",
+        "those of its LVIS annotations",
+        "Objaverse, or other folders of glTF scenes with a licence each",
+        ("hf-objaverse-v1", ".objaverse/hf-objaverse-v1"),
+        ("glbs/*/*.glb", "lvis-annotations.json*"),
     ),
     "pointflow15k": _Known(
         "hdbench.datasets.pointflow15k:PointFlow15k",

@@ -7,6 +7,7 @@ import trimesh
 
 from hdbench.datasets.base import SPLITS, split_of
 from hdbench.datasets.deformingthings4d import DeformingThings4D, animal_of, species_of
+from hdbench.datasets.registry import open_dataset
 from hdbench.errors import HdbenchError
 from hdbench.shapes import Mesh, Sequence
 from hdbench.store import Store
@@ -110,6 +111,17 @@ class TestLayout:
         assert len(names_of(DeformingThings4D(release / "animals", "fox"))) == 15
         assert len(names_of(DeformingThings4D(release, "mutant"))) == 8
 
+    @pytest.mark.parametrize("below", ["", "animals"])
+    def test_by_name_and_by_layout(self, release, below, monkeypatch):
+        for text in (f"deformingthings4d:{release / below}", str(release / below)):
+            dataset = open_dataset(text, "animal")
+            assert isinstance(dataset, DeformingThings4D)
+            assert dataset.name == "deformingthings4d"
+        release.rename(release.with_name("DeformingThings4D"))
+        monkeypatch.setenv("HDBENCH_DATA", str(release.parent))
+        assert len(names_of(open_dataset("deformingthings4d", "animal"))) == 24
+        assert len(names_of(open_dataset(str(release.parent), "fox"))) == 15
+
     def test_unknown_category(self, release):
         with pytest.raises(HdbenchError, match=r"'fix'.*Did you mean 'fox'.*animal, bear, fox, humanoid, mutant"):
             DeformingThings4D(release, "fix")
@@ -124,7 +136,7 @@ class TestLayout:
             (tmp_path / "loose", "animal"),
             (release / "animals", "humanoid"),
         ):
-            with pytest.raises(HdbenchError, match=r"ask for it at https://github\.com/rabbityl/DeformingThings4D"):
+            with pytest.raises(HdbenchError, match=r"get DeformingThings4D from the form at github\.com/rabbityl"):
                 DeformingThings4D(path, category)
 
     def test_broken_clips_are_named_and_skipped(self, release):
@@ -141,6 +153,20 @@ class TestLayout:
         assert not {*dataset.skipped} & {*names_of(dataset)}
         with pytest.raises(HdbenchError, match="4 of 27 shapes"):
             DeformingThings4D(release, "animal", strict=True)
+
+    def test_verification(self, release):
+        short = release / "humanoids" / "mutant5_walk" / "mutant5_walk.anime"
+        short.write_bytes(short.read_bytes()[:-12])
+        (release / "animals" / "fox9XA_Run").mkdir()
+        findings = [(finding.status, finding.text) for finding in DeformingThings4D.inspect(release)]
+        assert ("wrong", "animal clips: 25, but 1772 were published") in findings
+        assert ("note", "9 animals move in them") in findings
+        wrong = [text for status, text in findings if status == "wrong"]
+        assert len(wrong) == 4
+        assert any("mutant5_walk.anime" in text and "download it again" in text for text in wrong)
+        assert any("fox9XA_Run.anime" in text for text in wrong)
+        with pytest.raises(HdbenchError, match="holds no animals/"):
+            next(DeformingThings4D.inspect(release.parent))
 
     def test_fingerprint_changes_with_the_content(self, release):
         before = DeformingThings4D(release, "fox").fingerprint()
