@@ -93,12 +93,19 @@ class AffineCoupling(nn.Module):
 
 
 class LatentFlow(nn.Module):
-    """A bijection between latents and standard normal numbers. Without couplings it is the identity."""
+    """A bijection between latents and standard normal numbers. Without couplings it is the identity.
 
-    def __init__(self, size: int, depth: int, width: int) -> None:
+    Couplings can only shrink numbers. Unless it may `stretch` them in the end (after ActNorm; Kingma and Dhariwal 2018),
+    latents that lie closer together than normal numbers stay there, and what is drawn from the prior lies between them.
+    """
+
+    stretch: nn.Parameter | None
+
+    def __init__(self, size: int, depth: int, width: int, *, stretch: bool = False) -> None:
         super().__init__()
         if size % 2 and depth:
             raise ValueError(f"a flow halves its numbers, and {size} cannot be halved")
+        self.register_parameter("stretch", nn.Parameter(torch.zeros(size)) if stretch else None)
         self.chain = nn.ModuleList(AffineCoupling(size, width, swap=index % 2 == 0) for index in range(depth))
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,11 +114,11 @@ class LatentFlow(nn.Module):
         for coupling in self.chain:
             x, log_determinant = coupling(x)
             total = total + log_determinant
-        return x, total
+        return (x, total) if self.stretch is None else (x * self.stretch.exp(), total + self.stretch.sum())
 
     def inverse(self, normal: Tensor) -> Tensor:
         """Latents (B, size) of normal numbers (B, size)."""
-        x = normal
+        x = normal if self.stretch is None else normal * (-self.stretch).exp()
         for coupling in reversed(self.chain):
             assert isinstance(coupling, AffineCoupling)
             x = coupling.inverse(x)
@@ -208,6 +215,7 @@ class DPCNetwork(nn.Module):
         flow_depth: int,
         flow_width: int,
         decoder_widths: Sequence[int],
+        flow_stretch: bool = False,
         residual: bool = True,
         octaves: int = 0,
         time_scale: float = 1.0,
@@ -216,7 +224,7 @@ class DPCNetwork(nn.Module):
         self.latent = latent
         self.time_scale = time_scale
         self.encoder = PointNetEncoder(latent, encoder_widths, head_widths)
-        self.flow = LatentFlow(latent, flow_depth, flow_width)
+        self.flow = LatentFlow(latent, flow_depth, flow_width, stretch=flow_stretch)
         decoder = PointwiseNet(latent, decoder_widths, residual=residual, octaves=octaves)
         self.diffusion = PointDiffusion(decoder, VarianceSchedule(diffusion))
 

@@ -22,6 +22,8 @@ class NetworkRecipe(BaseModel):
     flow_depth: int = Field(default=14, ge=0)
     """Couplings of the prior; with none it is the normal distribution."""
     flow_width: int = Field(default=256, ge=1)
+    flow_stretch: bool = False
+    """Let the prior stretch what its couplings can only shrink."""
     decoder_widths: tuple[int, ...] = Field(default=(128, 256, 512, 256, 128), min_length=1)
     residual: bool = True
     """The denoiser predicts what is to be added to its input."""
