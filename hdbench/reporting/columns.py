@@ -47,12 +47,21 @@ class Column:
         return cls(score.protocol, score.metric, score.signature, score.target, score.unit, scale)
 
     @property
-    def label(self) -> str:
+    def name(self) -> str:
         """The metric's name as the field writes it, such as 1-NNA-CD."""
         family, *rest = self.metric.split("_")
-        name = "-".join([_FAMILY_LABELS.get(family, family.upper()), *(p.upper() for p in rest if p not in _REMARKS)])
-        remarks = ", ".join([*(part for part in rest if part in _REMARKS), *filter(None, [self.remark])])
-        return f"{name} ({remarks})" if remarks else name
+        return "-".join([_FAMILY_LABELS.get(family, family.upper()), *(p.upper() for p in rest if p not in _REMARKS)])
+
+    @property
+    def label(self) -> str:
+        """The name, and what is special about this column."""
+        remarks = [*(part for part in self.metric.split("_")[1:] if part in _REMARKS), *filter(None, [self.remark])]
+        return f"{self.name} ({', '.join(remarks)})" if remarks else self.name
+
+    @property
+    def protocol_label(self) -> str:
+        """The protocol, and what is special about this column: its name where all columns are one metric's."""
+        return f"{self.protocol} ({self.remark})" if self.remark else self.protocol
 
     @property
     def display_unit(self) -> str:

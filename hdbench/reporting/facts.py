@@ -5,12 +5,29 @@ from typing import Any
 
 from hdbench.metrics.protocols import PROTOCOLS
 from hdbench.reporting.columns import Column
+from hdbench.reporting.published import PublishedBoard
 from hdbench.reporting.rounding import display_scale, rounded
 from hdbench.reporting.tables import Board, Cell, Line
 from hdbench.results import Results, SetInfo
 
 _CD_METRIC = "mmd_cd"
 """The metric whose power of ten the distances to training shapes are shown with."""
+
+ELSEWHERE = (
+    "Chamfer metrics and JSD of the very same samples; a column per protocol, and no protocol's values compare with "
+    "another's."
+)
+PUBLISHED = (
+    "What papers print under the same protocol, on other data than this run's: to be seen beside the scores above, "
+    "not ranked with them."
+)
+
+
+def published_caption(board: PublishedBoard) -> str:
+    """Where the numbers of a published table are from, and on what data."""
+    table = board.table
+    source = f"{table.source}. Data: {table.data}."
+    return " ".join([source, *table.notes])
 
 
 def title(results: Results) -> str:
@@ -53,6 +70,12 @@ def foreign_note(board: Board) -> str:
 def shown(cell: Cell, column: Column) -> str:
     """A value as tables without hover print it, marked † where it has another signature than its column."""
     return f"{rounded(cell.score, column.scale)}{' †' if cell.is_foreign else ''}"
+
+
+def shown_value(line: Line, index: int, column: Column) -> str:
+    """`shown` of a line in column `index`; a dash where it has nothing there."""
+    cell = line.cells[index]
+    return shown(cell, column) if cell else "–"
 
 
 def missing(board: Board) -> list[str]:

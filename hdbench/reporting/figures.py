@@ -1,29 +1,16 @@
 """Plots of a run as SVG to stand inline in the page: drawn in the page's own colours, the same bytes each time."""
 
-import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from io import StringIO
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from hdbench.reporting.columns import Column
+from hdbench.reporting.drawing import ACCENT, INK, LINE, MUTED, SURFACE, shortened, style, to_svg
 from hdbench.reporting.rounding import rounded
 from hdbench.reporting.tables import NOISE, Board, Line
-
-# Stand-ins that become the page's own colours, so that one drawing serves light, dark and print.
-_INK, _MUTED, _LINE, _ACCENT, _SURFACE = "#010203", "#010204", "#010205", "#010206", "#010207"
-_PAGE_COLORS = {
-    _INK: "currentColor",
-    _MUTED: "var(--muted)",
-    _LINE: "var(--line)",
-    _ACCENT: "var(--accent)",
-    _SURFACE: "var(--surface)",
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +34,7 @@ def score_panel(board: Board, index: int) -> str:
     column = board.columns[index]
     lines = [line for line in board.lines if displayed(line, index, column)]
     height = 0.56 + 0.25 * len(lines)
-    with _style():
+    with style():
         figure = Figure(figsize=(3.5, height))
         axes = figure.add_axes((0.36, 0.44 / height, 0.61, 1 - 0.46 / height))
         axes.set_xlim(*_limits(board, index))
@@ -58,27 +45,27 @@ def score_panel(board: Board, index: int) -> str:
         axes.set_yticks(range(len(lines)), [_tick(line, index) for line in lines])
         axes.tick_params(axis="y", length=0)
         for label, line in zip(axes.get_yticklabels(), lines, strict=True):
-            label.set_color(_MUTED if line.is_control else _INK)
+            label.set_color(MUTED if line.is_control else INK)
         axes.set_xlabel(f"{column.display_unit}   {column.goal_in_words}".strip())
-        return _svg(figure, f"score{index}-")
+        return to_svg(figure, f"score{index}-")
 
 
 def loss_panel(line: Line, index: int) -> str:
     """Training loss of a model over its steps, on a logarithmic axis where it is positive."""
     curve = line.rows[0].loss_curve
-    with _style():
+    with style():
         figure = Figure(figsize=(3.5, 1.8))
         axes = figure.add_axes((0.15, 0.25, 0.82, 0.72))
-        axes.plot([step for step, _ in curve], [loss for _, loss in curve], color=_ACCENT, linewidth=1.3)
+        axes.plot([step for step, _ in curve], [loss for _, loss in curve], color=ACCENT, linewidth=1.3)
         if all(loss > 0 for _, loss in curve):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.grid(True, color=_LINE, linewidth=0.6)
+        axes.grid(True, color=LINE, linewidth=0.6)
         axes.margins(x=0.02)
         axes.set_xlabel("training step")
-        return _svg(figure, f"loss{index}-")
+        return to_svg(figure, f"loss{index}-")
 
 
 def displayed(line: Line, index: int, column: Column) -> Span | None:
@@ -130,16 +117,16 @@ def _draw_yardsticks(axes: Axes, board: Board, index: int) -> None:
     column = board.columns[index]
     real = board.yardstick(index)
     if real and (span := displayed(real, index, column)):
-        axes.axvspan(span.lo, span.hi, color=_LINE, alpha=0.6, linewidth=0)
+        axes.axvspan(span.lo, span.hi, color=LINE, alpha=0.6, linewidth=0)
     if not isinstance(column.target, str):
-        axes.axvline(column.target * column.scale, color=_MUTED, linewidth=1, linestyle=(0, (3, 3)))
+        axes.axvline(column.target * column.scale, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
 
 
 def _draw_value(axes: Axes, line: Line, index: int, column: Column, place: int) -> None:
     cell, span = line.cells[index], displayed(line, index, column)
     if cell is None or span is None:
         return
-    color = _MUTED if line.is_control else _ACCENT
+    color = MUTED if line.is_control else ACCENT
     low, high = axes.get_xlim()
     if not low <= span.value <= high:
         number = rounded(cell.score, column.scale).value
@@ -148,48 +135,11 @@ def _draw_value(axes: Axes, line: Line, index: int, column: Column, place: int) 
         axes.text(high if right else low, place, text, ha="right" if right else "left", va="center", color=color)
         return
     axes.plot([span.lo, span.hi], [place, place], color=color, linewidth=2, solid_capstyle="round")
-    face = color if cell.is_best or line.is_control else _SURFACE
+    face = color if cell.is_best or line.is_control else SURFACE
     axes.plot([span.value], [place], marker="o", markersize=6, markeredgewidth=1.6, color=color, markerfacecolor=face)
 
 
 def _tick(line: Line, index: int) -> str:
-    title = line.title if len(line.title) <= 17 else f"{line.title[:16]}…"
+    title = shortened(line.title)
     cell = line.cells[index]
     return f"{title} †" if cell and cell.is_foreign else title
-
-
-def _style() -> AbstractContextManager[None]:
-    return matplotlib.rc_context(
-        {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "hdbench",
-            "font.family": ["sans-serif"],
-            "font.size": 8.5,
-            "text.parse_math": False,  # a title is text, whatever dollar signs it holds
-            "text.color": _INK,
-            "axes.edgecolor": _LINE,
-            "axes.labelcolor": _MUTED,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.spines.left": False,
-            "xtick.color": _LINE,
-            "xtick.labelcolor": _MUTED,
-            "ytick.color": _LINE,
-            "ytick.labelcolor": _MUTED,
-        }
-    )
-
-
-def _svg(figure: Figure, prefix: str) -> str:
-    """The figure as an `<svg>` element whose ids start with `prefix`, so that many can stand in one page."""
-    stream = StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<(metadata|style).*?</\1>", "", text, flags=re.DOTALL)
-    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
-    text = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", text, count=2)
-    for stand_in, color in _PAGE_COLORS.items():
-        text = text.replace(stand_in, color)
-    return text

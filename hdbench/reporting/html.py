@@ -11,18 +11,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hdbench.reporting import facts
+from hdbench.reporting.content import Content
+from hdbench.reporting.cost_figures import CostPanel, cost_panels
+from hdbench.reporting.distances import LineStatistics
 from hdbench.reporting.figures import loss_panel, score_panel, strip, yardstick
 from hdbench.reporting.paper_figures import PaperFigure
-from hdbench.reporting.pictures import Gallery, Near, Pictures
+from hdbench.reporting.pictures import Gallery, Near, Pictures, shown_lines
 from hdbench.reporting.rounding import rounded, three_digits
+from hdbench.reporting.spread import cumulative, feature_maps, strips
 from hdbench.reporting.summary import Nearness, verdicts
 from hdbench.reporting.tables import Board, Line
 from hdbench.reporting.viewer import packed, script_hashes, viewer_page
-from hdbench.results import Results
 
 
-def render_html(results: Results, board: Board, pictures: Pictures, figures: Sequence[PaperFigure] = ()) -> str:
-    """The page for `results`, arranged as `board`, with the shapes drawn in `pictures` and `figures`."""
+def render_html(content: Content, pictures: Pictures, figures: Sequence[PaperFigure] = ()) -> str:
+    """The page of `content`, with the shapes drawn in `pictures` and `figures`."""
+    results, board = content.results, content.board
     loader = PackageLoader("hdbench.reporting")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.globals |= {"rounded": rounded, "strip": strip, "yardstick": yardstick}
@@ -32,6 +36,7 @@ def render_html(results: Results, board: Board, pictures: Pictures, figures: Seq
     )
     main, others = _tables(board)
     viewer = viewer_page(tweaks)
+    scale = facts.distance_scale(results)
     return environment.get_template("report.html.j2").render(
         results=results,
         title=facts.title(results),
@@ -44,19 +49,28 @@ def render_html(results: Results, board: Board, pictures: Pictures, figures: Seq
         main=main,
         caption=facts.caption(main),
         others=others,
+        elsewhere=[{"summary": title, "board": part, "caption": facts.caption(part)} for title, part in content.across],
+        elsewhere_note=facts.ELSEWHERE,
+        published=content.published,
+        published_note=facts.PUBLISHED,
+        published_caption=facts.published_caption,
         missing=facts.missing(board),
         portraits=pictures.portraits,
         has_clips=any(tile.frames > 1 for gallery in pictures.galleries for tile in gallery.tiles),
-        galleries=[_gallery(gallery) for gallery in pictures.galleries],
-        near=[_near_group(entry, rows, facts.distance_scale(results)) for entry, rows in pictures.near],
-        near_unit=f" (×{facts.distance_scale(results):g})" if facts.distance_scale(results) != 1 else "",
+        galleries=[_gallery(gallery, scale) for gallery in pictures.galleries],
+        unshown=len(board.lines) - len(shown_lines(board)),
+        near=[_near_group(entry, rows, scale) for entry, rows in pictures.near],
+        near_unit=f" (×{scale:g})" if scale != 1 else "",
         figures=figures,
         foreign_note=facts.foreign_note(main),
         has_band=any(main.yardstick(index) for index in range(len(main.columns))),
         panels=[_score_panel(main, index) for index in range(len(main.columns))],
-        losses=_loss_panels(board.models),
+        spread=_spread_panels(content.statistics, scale),
+        maps=_feature_maps(content.statistics),
+        losses=_loss_panels(shown_lines(board)),
         machine=facts.machine(results),
         costs=_costs(board.lines),
+        cost_panels=[_marked(panel) for panel in cost_panels(main)],
         making=facts.making(results),
         appendices=facts.appendices(results),
     )
@@ -84,14 +98,64 @@ def _tables(board: Board) -> tuple[Board, list[dict[str, Any]]]:
     return parts[0][1], [{"summary": what, "board": part, "caption": facts.caption(part)} for what, part in parts[1:]]
 
 
-def _gallery(gallery: Gallery) -> dict[str, Any]:
+def _marked(panel: CostPanel) -> dict[str, Any]:
+    return {"title": panel.title, "label": panel.label, "svg": Markup(panel.svg)}
+
+
+def _spread_panels(statistics: Sequence[LineStatistics], scale: float) -> list[dict[str, Any]]:
+    """Distributions of distances, with their medians in words."""
+    if not statistics:
+        return []
+    unit = f"(×{scale:g})" if scale != 1 else ""
+    medians = "; ".join(f"{one.line.title} {three_digits(one.median * scale)}" for one in statistics)
+    covering = "; ".join(f"{one.line.title} {three_digits(one.covering_median * scale)}" for one in statistics)
+    drawn = (
+        (
+            "Every sample",
+            "a mark is one sample at its distance to the nearest reference shape; the ring is the median",
+            medians,
+            strips(statistics, scale, unit),
+        ),
+        (
+            "Samples within a distance",
+            "share of the samples that have a reference shape so near",
+            medians,
+            cumulative(statistics, scale, unit, of_reference=False),
+        ),
+        (
+            "Reference shapes within a distance",
+            "share of the reference shapes that have a sample so near",
+            covering,
+            cumulative(statistics, scale, unit, of_reference=True),
+        ),
+    )
+    return [
+        {"title": title, "meaning": meaning, "label": f"{title}, {meaning}. Medians: {words}", "svg": Markup(svg)}
+        for title, meaning, words, svg in drawn
+    ]
+
+
+def _feature_maps(statistics: Sequence[LineStatistics]) -> list[dict[str, Any]]:
+    return [
+        {"title": one.line.title, "label": f"Map of features: {one.line.title} and real shapes", "svg": Markup(svg)}
+        for one, svg in feature_maps(statistics)
+    ]
+
+
+def _gallery(gallery: Gallery, scale: float) -> dict[str, Any]:
     line = gallery.line
+    extremes = (("Nearest to a reference shape", gallery.best), ("Farthest from all of them", gallery.worst))
     of = f" of {line.count + line.invalid}" if line else ""
     return {
         "title": gallery.title,
         "note": f"first {len(gallery.tiles)}{of}",
         "invalid": f"{line.invalid}{of}" if line and line.invalid else "",
         "tiles": gallery.tiles,
+        "extremes": [
+            {"title": title, "entries": [(tile, three_digits(distance * scale)) for tile, distance in entries]}
+            for title, entries in extremes
+            if entries
+        ],
     }
 
 

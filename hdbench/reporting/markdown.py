@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from hdbench.reporting import facts
 from hdbench.reporting.columns import Column
+from hdbench.reporting.content import Content
+from hdbench.reporting.published import PublishedBoard, PublishedRow
 from hdbench.reporting.rounding import rounded, three_digits
 from hdbench.reporting.summary import Verdict, nearness, verdicts
 from hdbench.reporting.tables import Board, Cell, Line
@@ -35,9 +37,9 @@ _LATEX_SPECIAL = str.maketrans(
 )
 
 
-def render_markdown(results: Results, board: Board) -> str:
+def render_markdown(content: Content) -> str:
     """The report's tables and facts as GitHub-flavoured Markdown."""
-    scale = facts.distance_scale(results)
+    results, board = content.results, content.board
     parts = [f"# {_plain(facts.title(results))}: generated shapes against real ones", _plain(facts.subtitle(results))]
     for protocol in board.protocols:
         main, halves = (board.only(protocol=protocol, headline=headline) for headline in (True, False))
@@ -46,20 +48,8 @@ def render_markdown(results: Results, board: Board) -> str:
         if halves.columns:
             parts += ["### Halves of the scores", _score_table(halves)]
     parts += [f"Not computed: {_plain('; '.join(missing))}." if (missing := facts.missing(board)) else ""]
-    near = [
-        [
-            _plain(entry.line.title),
-            three_digits(entry.typical * scale),
-            "–" if entry.line.is_control else f"{len(entry.copies)} of {len(entry.entries)}",
-        ]
-        for entry in nearness(results, board)
-    ]
-    if near:
-        unit = f" (×{scale:g})" if scale != 1 else ""
-        parts += [
-            "## Nearest training shapes",
-            _table(["", f"median Chamfer distance{unit}", "as near as copies"], near),
-        ]
+    parts += _elsewhere(content) + _published(content)
+    parts += _distances(content) + _nearest_training(content)
     parts += ["## Cost", f"On {_plain(facts.machine(results))}.", _cost_table(board)]
     parts += ["## How it was made", _code(results.provenance.command)]
     parts += [_table(["", ""], [[_plain(name), _plain(value)] for name, value in facts.making(results)])]
@@ -68,14 +58,71 @@ def render_markdown(results: Results, board: Board) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def render_latex(results: Results, board: Board) -> str:
-    """The headline scores as a booktabs table, ready to paste; best values bold, ties underlined."""
-    blocks = [
-        _latex_table(results, part)
-        for protocol in board.protocols
-        if (part := board.only(protocol=protocol, headline=True)).columns
+def render_latex(content: Content) -> str:
+    """The headline scores as booktabs tables, ready to paste; best values bold, ties underlined."""
+    board = content.board
+    mains = [board.only(protocol=protocol, headline=True) for protocol in board.protocols]
+    blocks = [_latex_table(content.results, part, f"protocol {part.protocols[0]}") for part in mains if part.columns]
+    blocks += [
+        _latex_table(content.results, part, f"{name} under every protocol", by_protocol=True)
+        for name, part in content.across
     ]
+    blocks += [_latex_published(one) for one in content.published]
     return "% Needs \\usepackage{booktabs}.\n" + "\n".join(blocks)
+
+
+def _elsewhere(content: Content) -> list[str]:
+    if not content.across:
+        return []
+    parts = ["## The same samples under every protocol", facts.ELSEWHERE]
+    for name, part in content.across:
+        parts += [f"### {name} ({part.columns[0].goal_in_words})", _score_table(part, by_protocol=True)]
+    return parts
+
+
+def _published(content: Content) -> list[str]:
+    if not content.published:
+        return []
+    parts = ["## Published numbers", facts.PUBLISHED]
+    for one in content.published:
+        head = ["Published", *(_heading(column) for column in one.columns), ""]
+        rows = [[_plain(row.method), *row.values, _plain(row.flag)] for row in one.rows]
+        parts += [f"### {_plain(one.table.title)}", _plain(facts.published_caption(one)), _table(head, rows)]
+    return parts
+
+
+def _distances(content: Content) -> list[str]:
+    """Quartiles of the distances that the page draws."""
+    scale = facts.distance_scale(content.results)
+    rows = [
+        [
+            _plain(one.line.title),
+            *(three_digits(value * scale) for value in one.quartiles(one.to_reference)),
+            *(three_digits(value * scale) for value in one.quartiles(one.from_reference)),
+        ]
+        for one in content.statistics
+    ]
+    if not rows:
+        return []
+    unit = f" (×{scale:g})" if scale != 1 else ""
+    head = ["", *(f"{of}, {part}" for of in ("samples", "reference") for part in ("lower quartile", "median", "upper"))]
+    return [f"## Chamfer distances to the nearest of the other set{unit}", _table(head, rows)]
+
+
+def _nearest_training(content: Content) -> list[str]:
+    scale = facts.distance_scale(content.results)
+    near = [
+        [
+            _plain(entry.line.title),
+            three_digits(entry.typical * scale),
+            "–" if entry.line.is_control else f"{len(entry.copies)} of {len(entry.entries)}",
+        ]
+        for entry in nearness(content.results, content.board)
+    ]
+    if not near:
+        return []
+    unit = f" (×{scale:g})" if scale != 1 else ""
+    return ["## Nearest training shapes", _table(["", f"median Chamfer distance{unit}", "as near as copies"], near)]
 
 
 def _verdict_list(found: Sequence[Verdict]) -> str:
@@ -92,8 +139,13 @@ def _verdict_list(found: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def _score_table(board: Board) -> str:
-    head = ["Model", "Samples", *(f"{column.label} {column.display_unit} {column.goal}" for column in board.columns)]
+def _heading(column: Column, *, by_protocol: bool = False) -> str:
+    name = column.protocol_label if by_protocol else column.label
+    return " ".join(filter(None, [_plain(name), column.display_unit, column.goal]))
+
+
+def _score_table(board: Board, *, by_protocol: bool = False) -> str:
+    head = ["Model", "Samples", *(_heading(column, by_protocol=by_protocol) for column in board.columns)]
     rows = [
         [
             f"*{_plain(line.title)}*" if line.is_control else _plain(line.title),
@@ -145,10 +197,12 @@ def _code(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
-def _latex_table(results: Results, board: Board) -> str:
-    head = " & ".join(["Model", *(_latex(f"{column.label}").strip() + _latex_goal(column) for column in board.columns)])
+def _latex_table(results: Results, board: Board, what: str, *, by_protocol: bool = False) -> str:
+    names = [column.protocol_label if by_protocol else column.label for column in board.columns]
+    goals = [_latex_goal(column) for column in board.columns]
+    head = " & ".join(["Model", *(f"{_latex(name)}{goal}" for name, goal in zip(names, goals, strict=True))])
     lines = [
-        f"% {results.dataset.category}, {results.dataset.name}, protocol {board.protocols[0]}".replace("\n", " "),
+        f"% {results.dataset.category}, {results.dataset.name}, {what}".replace("\n", " ").replace("\r", " "),
         *([f"% {note}"] if (note := facts.foreign_note(board)) else []),
         rf"\begin{{tabular}}{{l{'c' * len(board.columns)}}}",
         r"\toprule",
@@ -161,6 +215,27 @@ def _latex_table(results: Results, board: Board) -> str:
         r"\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _latex_published(board: PublishedBoard) -> str:
+    head = " & ".join(["Published", *(f"{_latex(column.label)}{_latex_goal(column)}" for column in board.columns)])
+    flagged = [f"% {row.method}: {row.flag}" for row in board.rows if row.flag]
+    lines = [
+        f"% {board.table.title}: {facts.published_caption(board)}",
+        *flagged,
+        rf"\begin{{tabular}}{{l{'c' * len(board.columns)}}}",
+        r"\toprule",
+        rf"{head} \\",
+        r"\midrule",
+        *(" & ".join([_latex_flagged(row), *row.values]).replace("–", "--") + r" \\" for row in board.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_flagged(row: PublishedRow) -> str:
+    return _latex(row.method) + (r"$\,^{!}$" if row.flag else "")
 
 
 def _latex_goal(column: Column) -> str:

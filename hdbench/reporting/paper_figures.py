@@ -1,12 +1,14 @@
 """The figures of papers that a run was asked for: how samples come about, and what lies between two of them."""
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from hdbench.geometry.rendering import GENERATED, encode_webp, render
-from hdbench.reporting.tables import Board
+from hdbench.reporting.merging import Record
+from hdbench.reporting.tables import Line
 from hdbench.shapes import Sequence, ShapeSet
 
 SIZE = 192
@@ -23,13 +25,15 @@ class PaperFigure:
     """Caption, picture as a data: URL, and why there is none."""
 
 
-def draw_figures(run: Path, board: Board) -> list[PaperFigure]:
-    """Draw what lies in `figures/<method>/<kind>/` of the folder `run`; empty where the run was not asked for any."""
+def draw_figures(record: Record, lines: Iterable[Line]) -> list[PaperFigure]:
+    """Draw what lies in `figures/<method>/<kind>/` of the runs' folders; empty where no run was asked for any."""
     return [
         PaperFigure(f"{line.title}: {what}", _rows(ShapeSet.open(folder)))
-        for line in board.models
+        for line in lines
         for kind, what in KINDS.items()
-        if Path(line.method).name == line.method and ShapeSet.is_one(folder := run / "figures" / line.method / kind)
+        if not line.is_control
+        and Path(line.method).name == line.method
+        and ShapeSet.is_one(folder := record.home(line.rows[0]) / "figures" / line.method / kind)
     ]
 
 

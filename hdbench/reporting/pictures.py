@@ -1,16 +1,19 @@
 """The shapes of a run as small pictures, some of them with a model to turn in the browser."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Several
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hdbench.geometry.rendering import GENERATED, REAL, Color, encode_webp, render, render_strip
 from hdbench.progress import Progress
+from hdbench.reporting.distances import LineStatistics
+from hdbench.reporting.merging import Record
 from hdbench.reporting.summary import Nearness, nearness
 from hdbench.reporting.tables import NOISE, Board, Line
 from hdbench.reporting.viewer import to_glb
-from hdbench.results import Neighbours, Results, Row
+from hdbench.results import Neighbours, Row
 from hdbench.shapes import Sequence, ShapeSet
 
 SIZE = 192
@@ -26,6 +29,10 @@ STRIP, STRIP_SIZE = 8, 160
 """Frames in the moving picture of a sequence, and pixels along each side of them."""
 NEAR, CONTROL_NEAR = 4, 2
 """Samples shown with their nearest training shapes."""
+EXTREMES = 5
+"""Samples of a model shown as its best, and as its worst."""
+SHOWN = 8
+"""Models whose shapes are shown: a report of many runs would not fit into a page."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,10 @@ class Gallery:
     line: Line | None
     """None for the reference shapes."""
     tiles: tuple[Tile, ...]
+    best: tuple[tuple[Tile, float], ...] = ()
+    """The samples nearest to a reference shape, each with its distance, the nearest first."""
+    worst: tuple[tuple[Tile, float], ...] = ()
+    """The samples farthest from all reference shapes, the farthest first."""
 
 
 @dataclass(frozen=True)
@@ -71,32 +82,59 @@ class Pictures:
     near: tuple[tuple[Nearness, tuple[Near, ...]], ...]
 
 
-def draw_pictures(run: Path, results: Results, board: Board, *, progress: Progress) -> Pictures:
-    """Draw the shapes that the report of `run` shows. Sets of shapes that the folder no longer holds are left out."""
-    near = [entry for entry in nearness(results, board) if entry.line.method != NOISE]
-    total = sum(CONTROL_TILES if line.is_control else TILES for line in board.lines) + TILES
+def shown_lines(board: Board) -> tuple[Line, ...]:
+    """The first `SHOWN` models, and the controls."""
+    return board.models[:SHOWN] + board.controls
+
+
+def draw_pictures(record: Record, board: Board, statistics: Several[LineStatistics], *, progress: Progress) -> Pictures:
+    """Draw the shapes that the report of `record` shows.
+
+    Sets of shapes that the runs' folders no longer hold are left out; `statistics` say which samples are extreme.
+    """
+    lines = shown_lines(board)
+    near = [
+        entry
+        for entry in nearness(record.results, board)
+        if entry.line.method != NOISE and any(entry.line is line for line in lines)
+    ]
+    total = sum(CONTROL_TILES if line.is_control else TILES + 2 * EXTREMES for line in lines) + TILES
     total += sum(3 * (CONTROL_NEAR if entry.line.is_control else NEAR) for entry in near)
     with progress.task("Drawing shapes", total) as task:
-        albums = {line.rows[0].model: _sample_album(run, line.rows[0], task.advance) for line in board.lines}
-        reference = _Album(run / "reference", REAL, task.advance)
-        training = _Album(run / "neighbours", REAL, task.advance)
+        reference = _Album(_first_with(record.folders, "reference"), REAL, task.advance)
         galleries = [Gallery("Reference shapes", None, reference.first(is_control=False))]
-        for line in board.lines:
-            galleries.append(Gallery(line.title, line, albums[line.rows[0].model].first(is_control=line.is_control)))
+        known = {id(one.line): one for one in statistics}
         shown = []
-        for entry in near:
-            album = albums[entry.line.rows[0].model]
-            chosen = entry.entries[: CONTROL_NEAR if entry.line.is_control else NEAR]
-            shown.append((entry, tuple(_near(album, training, neighbours) for neighbours in chosen)))
-    return Pictures(
-        portraits={
-            gallery.line.method: next((tile.picture for tile in gallery.tiles if tile.picture), "")
-            for gallery in galleries
-            if gallery.line
-        },
-        galleries=tuple(gallery for gallery in galleries if gallery.tiles),
-        near=tuple(shown),
-    )
+        for line in lines:
+            album = _sample_album(record, line.rows[0], task.advance)
+            galleries.append(_gallery(line, album, known.get(id(line))))
+            training = _Album(record.home(line.rows[0]) / "neighbours", REAL, task.advance)
+            for entry in near:
+                if entry.line is line:
+                    chosen = entry.entries[: CONTROL_NEAR if line.is_control else NEAR]
+                    shown.append((entry, tuple(_near(album, training, neighbours) for neighbours in chosen)))
+    portraits: dict[str, str] = {}
+    for gallery in galleries:
+        picture = next((tile.picture for tile in gallery.tiles if tile.picture), "")
+        if gallery.line:
+            portraits.setdefault(gallery.line.method, picture)
+    return Pictures(portraits, tuple(gallery for gallery in galleries if gallery.tiles), tuple(shown))
+
+
+def _gallery(line: Line, album: "_Album", statistics: LineStatistics | None) -> Gallery:
+    first = album.first(is_control=line.is_control)
+    if statistics is None or line.is_control:
+        return Gallery(line.title, line, first)
+    ranked = [(name, float(statistics.to_reference[index])) for index, name in album.scored(statistics.nearest_first)]
+    best, worst = ranked[:EXTREMES], ranked[::-1][:EXTREMES]
+    tiled = [tuple((album.named(name), distance) for name, distance in part) for part in (best, worst)]
+    return Gallery(line.title, line, first, *tiled)
+
+
+def _first_with(folders: Iterable[Path], name: str) -> Path:
+    """The folder `name` of the first run that has it."""
+    found = [folder / name for folder in folders]
+    return next((one for one in found if (one / "points.npz").is_file()), found[0])
 
 
 @dataclass
@@ -124,6 +162,13 @@ class _Album:
             self._tile(self.shapes, index, with_model=index in turned, moving=True)
             for index in range(min(count, len(self.shapes)))
         )
+
+    def scored(self, order: Iterable[int]) -> list[tuple[int, str]]:
+        """The positions `order` among the valid shapes, each with the shape's name; nothing when they do not fit."""
+        if self.shapes is None:
+            return []
+        valid = [name for name, valid in zip(self.shapes.ids, self.shapes.valid, strict=True) if valid]
+        return [(index, valid[index]) for index in order if index < len(valid)]
 
     def named(self, name: str) -> Tile:
         """The shape called `name`, without a model; the middle frame of a sequence."""
@@ -154,10 +199,10 @@ class _Album:
         return Tile(name, f"data:image/webp;base64,{webp}", frames, model)
 
 
-def _sample_album(run: Path, row: Row, advance: Callable[[], None]) -> _Album:
+def _sample_album(record: Record, row: Row, advance: Callable[[], None]) -> _Album:
     """The samples of `row`. Its method's name comes from a file, so only a plain name is followed."""
     is_plain = Path(row.method).name == row.method
-    folder = run / "samples" / (row.method if is_plain else "")
+    folder = record.home(row) / "samples" / (row.method if is_plain else "")
     seeded = folder / f"seed-{row.seed}"
     is_real = row.source == "control" and row.method != NOISE
     return _Album(seeded if seeded.is_dir() else folder, REAL if is_real else GENERATED, advance)

@@ -1,36 +1,72 @@
-"""The report of a run, written into its folder: report.html, report.md, leaderboard.csv and leaderboard.tex."""
+"""The report of one run or several: report.html, report.md, leaderboard.csv and leaderboard.tex."""
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
+from hdbench.reporting.content import Content
 from hdbench.reporting.export import table, to_csv
 from hdbench.reporting.html import render_html
 from hdbench.reporting.markdown import render_latex, render_markdown
+from hdbench.reporting.merging import Record, open_runs
 from hdbench.reporting.paper_figures import draw_figures
-from hdbench.reporting.pictures import draw_pictures
-from hdbench.reporting.tables import board
-from hdbench.results import load_results
-from hdbench.store import write_atomic
+from hdbench.reporting.pictures import draw_pictures, shown_lines
+from hdbench.results import Results, to_json
+from hdbench.store import digest, file_digest, write_atomic
 
 
-def write_report(run: Path, *, progress: Progress) -> list[Path]:
-    """Write the report of the run in folder `run` from what stands there; returns the files.
+def write_report(
+    runs: Path | Sequence[Path], *, out: Path | None = None, progress: Progress | None = None
+) -> list[Path]:
+    """Write the report of the run in a folder, or of several over the same data as one; returns the files.
 
-    The same folder gives the same bytes. Raises HdbenchError when results.json is missing, unreadable or not
-    what hdbench writes.
+    Args:
+        runs: The folder of a run, or several; nothing else is read.
+        out: Where to write; None is the run's own folder, or for several `report-<hash of their results>`. Elsewhere
+            than in the run's own folder, results.json and the statistics behind it are written too.
+        progress: Where to show how far it is.
+
+    The same folders give the same bytes. Raises HdbenchError when a results.json is missing, unreadable or not what
+    hdbench writes, and for runs over different data.
     """
-    if not (run / "results.json").is_file():
-        raise HdbenchError(f"{run} is not the folder of a run: it holds no results.json; make one with hdbench run.")
-    results = load_results(run)
-    arranged = board(results)
-    pictures = draw_pictures(run, results, arranged, progress=progress)
+    folders = [runs] if isinstance(runs, Path) else list(runs)
+    record = open_runs(folders)
+    content = Content(record)
+    pictures = draw_pictures(record, content.board, content.statistics, progress=progress or Progress())
     files = {
-        "report.html": render_html(results, arranged, pictures, draw_figures(run, arranged)),
-        "report.md": render_markdown(results, arranged),
-        "leaderboard.csv": to_csv(table(results)),
-        "leaderboard.tex": render_latex(results, arranged),
+        "report.html": render_html(content, pictures, draw_figures(record, shown_lines(content.board))),
+        "report.md": render_markdown(content),
+        "leaderboard.csv": to_csv(table(record.results)),
+        "leaderboard.tex": render_latex(content),
     }
+    target = out or (folders[0] if len(record.folders) == 1 else _usual_folder(record))
+    is_foreign = target.resolve() not in [folder.resolve() for folder in record.folders]
+    if is_foreign and (target / "plan.json").exists():
+        raise HdbenchError(f"{target} holds another run; choose another folder with --out.")
+    if is_foreign:
+        files["results.json"] = to_json(_brought_along(record, target))
     for name, text in files.items():
-        write_atomic(run / name, text)
-    return [run / name for name in files]
+        write_atomic(target / name, text)
+    return [target / name for name in files]
+
+
+def _usual_folder(record: Record) -> Path:
+    return Path(f"report-{digest([file_digest(folder / 'results.json') for folder in record.folders])[:10]}")
+
+
+def _brought_along(record: Record, target: Path) -> Results:
+    """The results, their statistics copied to `target` under names that no two runs share."""
+    target.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for row in record.results.rows:
+        copied = {}
+        for name, sha256 in row.statistics.items():
+            source = record.home(row) / Path(name).name
+            if source.is_file():
+                own = f"{record.folders.index(record.home(row)):03d}-{source.name}"
+                shutil.copyfile(source, target / own)
+                copied[own] = sha256
+        rows.append(row.model_copy(update={"statistics": copied}))
+    return record.results.model_copy(update={"rows": rows})

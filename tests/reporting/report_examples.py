@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 
 from hdbench.progress import Progress
+from hdbench.reporting.content import Content
+from hdbench.reporting.merging import Record
 from hdbench.reporting.report import write_report
 from hdbench.results import Cost, DatasetInfo, Neighbours, Provenance, Results, Row, Score, SetInfo, to_json
 from hdbench.shapes import Mesh, PointCloud, Shape, write_shape_set
@@ -138,6 +140,11 @@ def example_results() -> Results:
         source="control",
     )
     return results([alpha, beta, copies, held_out, noise])
+
+
+def content_of(document: Results) -> Content:
+    """What a report says of results without a folder."""
+    return Content(Record(document, (), {}))
 
 
 def half_size_held_out() -> Results:

@@ -3,10 +3,9 @@ import shutil
 import subprocess
 
 import pytest
-from report_examples import example_results, half_size_held_out, results, row, score
+from report_examples import content_of, example_results, half_size_held_out, results, row, score
 
 from hdbench.reporting.markdown import render_latex, render_markdown
-from hdbench.reporting.tables import board
 
 
 def tables(text: str) -> list[list[list[str]]]:
@@ -17,7 +16,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def markdown(document):
-    return render_markdown(document, board(document))
+    return render_markdown(content_of(document))
 
 
 def test_tables_parse_and_say_what_the_results_say():
@@ -59,7 +58,7 @@ def test_hostile_text_stays_text():
 
 
 def latex(document):
-    return render_latex(document, board(document))
+    return render_latex(content_of(document))
 
 
 def test_latex_marks_best_and_ties():
@@ -68,7 +67,7 @@ def test_latex_marks_best_and_ties():
     assert r"$\underline{3.4} \pm 0.2$" in text  # a tie
     assert r"$\mathbf{60} \pm 4$" in text
     assert r"\textit{Held-out}" in text
-    lines = [line for line in text.splitlines() if line.endswith(r"\\")]
+    lines = [line for line in text.split(r"\bottomrule")[0].splitlines() if line.endswith(r"\\")]
     assert {line.count("&") for line in lines} == {3}
 
 
@@ -76,7 +75,10 @@ def test_latex_of_hostile_text_compiles(tmp_path):
     if not shutil.which("pdflatex"):
         pytest.skip("pdflatex is not installed")
     title = r"50\% & $x_1$ #{~^} \input{/etc/passwd} −"
-    text = latex(results([row("alpha", [score("cov_cd", 0.98, interval=(0.9, 1.0))], title=title)]))
+    elsewhere = [score("cov_cd", 0.5, 0.1, protocol="pvd", signature="cov_cd|protocol:pvd")]
+    hostile = row("alpha", [score("cov_cd", 0.98, interval=(0.9, 1.0))], title=title, other_scores=elsewhere)
+    text = latex(results([hostile]))
+    assert text.count(r"\begin{tabular}") == 3  # the scores, the other protocols, and what was published
     page = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{text}\end{{document}}"
     (tmp_path / "page.tex").write_text(page, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "page.tex"]
@@ -87,3 +89,27 @@ def test_latex_of_hostile_text_compiles(tmp_path):
 def test_latex_escapes_what_means_something():
     text = latex(results([row("alpha", [score("mmd_cd", 0.1, 0.01)], title=r"a&b_{c}%\input{x}$")]))
     assert r"a\&b\_\{c\}\%\textbackslash{}input\{x\}\$" in text
+
+
+def test_other_protocols_and_published_numbers_stand_in_both():
+    document = example_results()
+    scored = [
+        one.model_copy(update={"other_scores": [score("nna_cd", 0.7, 0.1, protocol="dpc", signature="nna_cd|d")]})
+        for one in document.rows
+    ]
+    document = results(scored)
+    text = markdown(document)
+    (across,) = [found for found in tables(text) if found[0][2:] == ["hyperdiffusion % → 50", "dpc % → 50"]]
+    assert across[2] == ["Alpha", "trained, 3 of 4 valid", "**60 ± 4**", "**70 ± 10** (tie)"]
+    (published,) = [found for found in tables(text) if found[0][0] == "Published"]
+    assert published[2] == ["Voxel", "6.0", "28", "94.1", "38.9", ""]
+    assert "third party" in text
+    table = latex(document)
+    assert r"Published & MMD-CD" in table
+    assert "Voxel & 6.0 & 28 & 94.1 & 38.9" in table
+
+
+def test_published_numbers_of_other_categories_stay_away():
+    dataset = example_results().dataset.model_copy(update={"category": "animal"})
+    text = markdown(results(example_results().rows, dataset=dataset))
+    assert "Published" not in text
