@@ -95,7 +95,7 @@ class AffineCoupling(nn.Module):
 class LatentFlow(nn.Module):
     """A bijection between latents and standard normal numbers. Without couplings it is the identity.
 
-    Couplings can only shrink numbers. Unless it may `stretch` them in the end (after ActNorm; Kingma and Dhariwal 2018),
+    Couplings can only shrink numbers. Unless they may `stretch` in the end (after ActNorm; Kingma and Dhariwal 2018),
     latents that lie closer together than normal numbers stay there, and what is drawn from the prior lies between them.
     """
 
