@@ -202,7 +202,10 @@ def _read_text(file: Path) -> Shape:
     try:
         if file.stat().st_size > LARGEST_TEXT:
             raise HdbenchError(f"{file}: more than {LARGEST_TEXT} bytes; download it again.")
-        rows = np.loadtxt(BytesIO(file.read_bytes()), delimiter=",", dtype=np.float64, ndmin=2)
+        content = file.read_bytes()
+        if not content.strip():
+            raise ValueError("it is empty")
+        rows = np.loadtxt(BytesIO(content), delimiter=",", dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as error:
         raise HdbenchError(f"{file} cannot be read ({one_line(error)}); download it again.") from error
     if rows.shape[1] < 3:

@@ -94,9 +94,7 @@ class ShapeNet(Published):
                 lost = sorted(splits.keys() - set(models))
                 yield Finding("ok", f"{category}: split lists name {counts}")
                 if lost:
-                    yield Finding(
-                        "wrong", f"{category}: {len(lost)} models of the lists are missing, such as {lost[0]}"
-                    )
+                    yield Finding("wrong", f"{category}: {len(lost)} listed models are missing, such as {lost[0]}")
                 if extra := len(set(models) - splits.keys()):
                     yield Finding("note", f"{category}: {extra} models are in no split list and will be left out")
             else:
