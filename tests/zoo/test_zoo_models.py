@@ -102,7 +102,6 @@ def test_a_run_with_a_damaged_zoo_ends_with_one_line(command, zoo, name):
     assert name in err
     assert "--train" in err
     assert len(err.strip().splitlines()) == 1
-    assert command("run", *LIMITED, "--train", "--out", "other")[0] == 0
 
 
 def test_a_run_with_a_damaged_manifest_ends_with_one_line(command, zoo):
@@ -314,3 +313,10 @@ def test_push_from_the_command_line(command, hub, zoo):
     code, out, err = command("zoo", "push", "ellipsoids-chair", "tester/ellipsoids", "--quiet")
     assert code == 0, err
     assert f"hf://tester/ellipsoids@{hub.repositories['model', 'tester/ellipsoids'].head}" in out
+
+
+@pytest.mark.parametrize("name", ["list", "show", "pull", "push", "verify", "add", "import"])
+def test_each_command_shows_an_example(command, name):
+    code, out, _ = command("zoo", name, "--help")
+    assert code == 0
+    assert f"Example: hdbench zoo {name}" in " ".join(out.split())
