@@ -20,6 +20,7 @@ from hdbench import __version__
 from hdbench.cli_data import data_app
 from hdbench.cli_groups import methods_app, protocols_app
 from hdbench.cli_leaderboard import leaderboard_app
+from hdbench.cli_leaderboard import leaderboard_app
 from hdbench.cli_options import (
     AsJson,
     Category,
@@ -54,6 +55,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(leaderboard_app, name="leaderboard")
 app.add_typer(leaderboard_app, name="leaderboard")
 app.add_typer(methods_app, name="methods")
 app.add_typer(protocols_app, name="protocols")

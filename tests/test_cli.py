@@ -43,7 +43,8 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize(
     "arguments",
     [["run"], ["fit"], ["sample"], ["evaluate"], ["report"], ["gate"],
-     ["data", "list"], ["data", "prepare"], ["methods", "list"], ["methods", "test"],
+     ["leaderboard", "add"], ["leaderboard", "pack"], ["leaderboard", "lint"], ["leaderboard", "build"],
+     ["leaderboard", "publish"], ["data", "list"], ["data", "prepare"], ["methods", "list"], ["methods", "test"],
      ["protocols", "list"], ["protocols", "show"], ["zoo", "import"], ["doctor"]],
     ids=" ".join,
 )  # fmt: skip
