@@ -35,7 +35,8 @@ class Npz:
     @cached_property
     def members(self) -> dict[str, zipfile.ZipInfo]:
         """What stands in the archive's table under the key of each array, in their order."""
-        return {info.filename.removesuffix(".npy"): info for info in self._zip.infolist() if not info.is_dir()}
+        found = {info.filename: info for info in self._zip.infolist()}
+        return {name.removesuffix(".npy"): info for name, info in found.items() if name and not name.endswith("/")}
 
     def __getitem__(self, key: str) -> npt.NDArray[Any]:
         """The array called `key`."""

@@ -114,3 +114,9 @@ def test_unknown_key(tmp_path):
     np.savez(tmp_path / "a.npz", points=np.eye(3))
     with pytest.raises(HdbenchError, match=r"'faces'.*there is no such array"):
         Npz(tmp_path / "a.npz")["faces"]
+
+
+def test_names_that_are_none(tmp_path):
+    np.savez(tmp_path / "a.npz", points=np.eye(3), other=np.eye(2))
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes().replace(b"other.npy", b"\0ther.npy"))
+    assert list(Npz(tmp_path / "a.npz").members) == ["points"]

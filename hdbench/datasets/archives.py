@@ -40,7 +40,7 @@ def archive_members(path: Path) -> dict[str, Member]:
 
     Raises HdbenchError when it is no archive, or holds names that lead out of it.
     """
-    found = {info.filename: info for info in _opened(path).infolist() if not info.is_dir()}
+    found = {info.filename: info for info in _opened(path).infolist() if info.filename[-1:] != "/"}
     if len(found) > MOST_MEMBERS:
         raise HdbenchError(f"{path} holds {len(found)} files, more than {MOST_MEMBERS}; split it.")
     for name in found:
@@ -93,7 +93,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 def _refuse_escape(path: Path, name: str) -> None:
     parts = PurePosixPath(name).parts
-    if name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0] or "\0" in name:
+    if not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0] or "\0" in name:
         raise HdbenchError(f"{path} holds {name!r}, which leads out of the archive; do not use it.")
 
 

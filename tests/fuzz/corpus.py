@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,21 @@ def _npz() -> list[bytes]:
     ]
 
 
+def _zip() -> list[bytes]:
+    found = []
+    for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", packing) as archive:
+            for name in (
+                "03001627/a/models/model_normalized.obj",
+                "03001627/b/models/model_normalized.obj",
+                "readme.txt",
+            ):
+                archive.writestr(name, _bytes(_box().export(file_type="obj")))
+        found.append(stream.getvalue())
+    return found
+
+
 def _saved(save, *arrays, **named) -> bytes:
     stream = io.BytesIO()
     save(stream, *arrays, **named)
@@ -293,6 +309,6 @@ def _json() -> list[bytes]:
 
 _MAKERS = {
     "obj": _obj, "ply": _ply, "off": _off, "stl": _stl, "xyz": _xyz, "glb": _glb, "gltf": _gltf, "npy": _npy,
-    "npz": _npz, "anime": _anime, "hdf5": _hdf5, "toml": _toml, "json": _json,
+    "npz": _npz, "anime": _anime, "hdf5": _hdf5, "zip": _zip, "toml": _toml, "json": _json,
 }  # fmt: skip
 KINDS = tuple(_MAKERS)

@@ -156,7 +156,7 @@ def _in_zip(content: bytes, rng: Random) -> bytes:
     elif change == 2:
         del members[at]
     else:
-        members[at] = (name, _in_npy(data, rng))
+        members[at] = (name, _in_npy(data, rng) if data.startswith(b"\x93NUMPY") else rng.choice(_BINARY)(data, rng))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
         for name, data in members:
@@ -241,6 +241,7 @@ def _in_json(content: bytes, rng: Random) -> bytes:
 
 _INSIDE: dict[str, Mutation] = {
     "npz": _in_zip,
+    "zip": _in_zip,
     "npy": _in_npy,
     "glb": _in_glb,
     "gltf": _in_gltf,

@@ -14,6 +14,8 @@ def target(kind: str) -> Target:
         return _anime()
     if kind == "hdf5":
         return _hdf5()
+    if kind == "zip":
+        return _zip()
     if kind == "toml":
         return _toml()
     if kind == "json":
@@ -51,6 +53,12 @@ def _hdf5() -> Target:
         return DPCShapes(path, "chair")
 
     return read
+
+
+def _zip() -> Target:
+    from hdbench.datasets.archives import archive_members, read_member
+
+    return lambda path: [read_member(path, name, limit=1 << 24) for name in archive_members(path)]
 
 
 def _toml() -> Target:
