@@ -60,7 +60,7 @@ def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:
 def _toml_value(text: str) -> Any:
     try:
         document = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
     return document["value"] if document.keys() == {"value"} else text
 
@@ -123,7 +123,7 @@ def parse_recipe(
         for name in circumstances:
             common = merged(common, special.get(name, {}))
         recipe_type.model_validate(common)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise HdbenchError(f"Recipe {where} is not TOML: {error}.") from error
     except ValidationError as error:
         raise HdbenchError(f"Recipe {where}: {first_complaint(error)}.") from error

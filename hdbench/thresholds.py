@@ -79,7 +79,7 @@ def _table(pyproject: Path) -> dict[str, Any]:
         return {}
     try:
         table: Any = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise HdbenchError(f"{pyproject} cannot be read ({error}).") from error
     for name in ("tool", "hdbench", "gate"):
         table = table.get(name, {})
