@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 zoo_app = typer.Typer(help="The zoo: published models to use, verify and publish.", no_args_is_help=True)
 
-Model = Annotated[str, typer.Argument(help="A model of the zoo, or a folder with a model.toml.")]
+Model = Annotated[
+    str, typer.Argument(help="A model of the zoo, or a folder or URL (hf://OWNER/NAME, …) with a model.toml.")
+]
 
 
 @zoo_app.command("list", epilog="Example: hdbench zoo list")
@@ -42,9 +44,9 @@ def zoo_list(as_json: AsJson = False) -> None:
 def zoo_show(model: Model, as_json: AsJson = False) -> None:
     """Print a model's card, or what its model.toml says as JSON."""
     from hdbench.zoo.card import card_text, written_prose
-    from hdbench.zoo.catalogue import get_entry
+    from hdbench.zoo.exchange import find
 
-    entry = get_entry(model)
+    entry = find(model)
     if as_json:
         print(entry.manifest.model_dump_json(indent=1, by_alias=True))
     else:
@@ -59,10 +61,9 @@ def zoo_pull(
 ) -> None:
     """Fetch a model, verify it, and write it into a folder that `hdbench sample` reads."""
     from hdbench.progress import choose_progress
-    from hdbench.zoo.catalogue import get_entry
-    from hdbench.zoo.exchange import pull
+    from hdbench.zoo.exchange import find, pull
 
-    entry = get_entry(model)
+    entry = find(model)
     folder = out or Path("models") / entry.name
     pull(entry, folder, open_workshop(choose_progress(quiet=quiet), "cpu"))
     print(f"Model: {folder}")
@@ -77,18 +78,17 @@ def zoo_push(
 ) -> None:
     """Publish a model's card and weights on the hub, with the token of `hf auth login` or HF_TOKEN."""
     from hdbench.progress import choose_progress
-    from hdbench.zoo.catalogue import get_entry
-    from hdbench.zoo.exchange import push
+    from hdbench.zoo.exchange import find, push
 
     workshop = open_workshop(choose_progress(quiet=quiet), "cpu")
-    source = push(get_entry(model), repository, store=workshop.store, progress=workshop.progress, private=private)
+    source = push(find(model), repository, store=workshop.store, progress=workshop.progress, private=private)
     print(f"Published. The source for its model.toml: {source}")
 
 
 @zoo_app.command("verify", epilog="Example: hdbench zoo verify voxel-airplane")
 def zoo_verify(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Models of the zoo, or folders; all if none given.")
+        list[str] | None, typer.Argument(help="Models of the zoo, folders or URLs; all if none given.")
     ] = None,
     links: Annotated[
         bool, typer.Option("--links", help="Instead, read every file from every source and check its hash.")
@@ -101,9 +101,10 @@ def zoo_verify(
 ) -> None:
     """Draw from models and score them again; exit code 1 where a score leaves its interval."""
     from hdbench.progress import choose_progress
-    from hdbench.zoo.catalogue import entries, get_entry
+    from hdbench.zoo.catalogue import entries
+    from hdbench.zoo.exchange import find
 
-    chosen = [get_entry(name) for name in models or ()] or entries()
+    chosen = [find(name) for name in models or ()] or entries()
     workshop = open_workshop(choose_progress(quiet=quiet), device)
     with tempfile.TemporaryDirectory() as scratch:
         holds = [

@@ -1,7 +1,7 @@
 """Models out of the zoo, into a folder or onto a hub."""
 
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from hdbench.errors import HdbenchError
 from hdbench.method import get_method
@@ -10,10 +10,27 @@ from hdbench.progress import Progress
 from hdbench.stages import Workshop
 from hdbench.store import Store, copy_tree
 from hdbench.zoo.card import card_text, written_prose
-from hdbench.zoo.catalogue import Entry
+from hdbench.zoo.catalogue import Entry, get_entry
 from hdbench.zoo.fetch import fetch, write_model
-from hdbench.zoo.manifest import CARD, EMBEDDED, MANIFEST, Manifest, to_toml
-from hdbench.zoo.sources import SourceError, hub_errors, is_offline
+from hdbench.zoo.manifest import CARD, EMBEDDED, LARGEST, MANIFEST, Manifest, check_source, parse_manifest, to_toml
+from hdbench.zoo.sources import SourceError, hub_errors, is_offline, read_text
+
+
+def find(name: str) -> Entry:
+    """The model called `name` in the zoo, in the folder `name`, or published at the URL `name`, such as hf://me/it.
+
+    Raises HdbenchError where there is none.
+    """
+    if "://" not in name:
+        return get_entry(name)
+    source = name.rstrip("/")
+    try:
+        text = read_text(check_source(source), MANIFEST, limit=LARGEST)
+    except (SourceError, ValueError) as error:
+        raise HdbenchError(f"{source}: {error}.") from error
+    manifest = parse_manifest(text, f"{source}/{MANIFEST}")
+    others = [other for other in manifest.sources if other not in (EMBEDDED, source)]
+    return Entry(Path(PurePosixPath(source).name), manifest.model_copy(update={"sources": [source, *others]}))
 
 
 def pull(entry: Entry, out: Path, workshop: Workshop) -> None:

@@ -41,7 +41,8 @@ def _plain_path(text: str) -> str:
     return text
 
 
-def _source(text: str) -> str:
+def check_source(text: str) -> str:
+    """`text` if it is a source; ValueError if not."""
     if text == EMBEDDED:
         return text
     if ".." in text.split("/"):
@@ -126,7 +127,7 @@ class Manifest(Record):
     """The original commit or paper."""
     selection: Text
     """How the checkpoint was selected."""
-    sources: Annotated[list[Annotated[str, AfterValidator(_source)]], Field(min_length=1)]
+    sources: Annotated[list[Annotated[str, AfterValidator(check_source)]], Field(min_length=1)]
     """Folders the files lie in, in order of preference; "embedded" is the one of this file."""
     precision: Literal["float32", "float16"] = "float32"
     """How matrices are stored; read back, they are float32."""

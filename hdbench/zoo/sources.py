@@ -62,12 +62,11 @@ def download(source: str, file: ModelFile, target: Path, progress: Progress) -> 
 
     Raises SourceError, and leaves nothing but a part that can be resumed.
     """
-    if is_offline() and not source.startswith("file://"):
-        raise SourceError("offline (HDBENCH_OFFLINE or HF_HUB_OFFLINE is set)")
+    _refuse_offline(source)
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     _refuse_full_disk(file, target.parent)
-    opener = _opener(source, file)
+    opener = _opener(source, file.path, file.size)
     resumed = _transfer(opener, file, part, progress)
     if resumed and not _matches(part, file):  # what lay there may be of other bytes than these
         part.unlink()
@@ -77,6 +76,49 @@ def download(source: str, file: ModelFile, target: Path, progress: Progress) -> 
         part.unlink()
         raise SourceError(f"wrong content (sha256 {found[:12]}…, expected {file.sha256[:12]}…)")
     part.replace(target)
+
+
+def read_text(source: str, path: str, *, limit: int) -> str:
+    """The text file `path` of the folder `source`, of at most `limit` bytes, whatever it says.
+
+    Raises SourceError.
+    """
+    _refuse_offline(source)
+    opener = _opener(source, path, None)
+    for attempt in range(ATTEMPTS):
+        try:
+            with opener(0) as (stream, _):
+                content = _read_all(stream, limit)
+            return content.decode()
+        except TryAgain as error:
+            _pause(attempt, error)
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{path} is no text") from error
+    raise AssertionError("every attempt returns or raises")
+
+
+def _read_all(stream: Stream, limit: int) -> bytes:
+    content = b""
+    try:
+        while block := stream.read(BLOCK):
+            content += block
+            if len(content) > limit:
+                raise SourceError(f"larger than {limit} bytes")
+    except (OSError, http.client.HTTPException) as error:
+        raise TryAgain(f"connection lost ({_words(error)})") from error
+    return content
+
+
+def _refuse_offline(source: str) -> None:
+    if is_offline() and not source.startswith("file://"):
+        raise SourceError("offline (HDBENCH_OFFLINE or HF_HUB_OFFLINE is set)")
+
+
+def _pause(attempt: int, error: TryAgain) -> None:
+    """Wait before the attempt after number `attempt`; SourceError when there is none."""
+    if attempt + 1 == ATTEMPTS:
+        raise SourceError(f"{error}, {ATTEMPTS} times") from error
+    time.sleep(FIRST_PAUSE * 2**attempt)
 
 
 def _matches(path: Path, file: ModelFile) -> bool:
@@ -105,9 +147,7 @@ def _transfer(opener: Opener, file: ModelFile, part: Path, progress: Progress) -
                 _attempt(opener, file, part, task)
                 return held > 0
             except TryAgain as error:
-                if attempt + 1 == ATTEMPTS:
-                    raise SourceError(f"{error}, {ATTEMPTS} times") from error
-                time.sleep(FIRST_PAUSE * 2**attempt)
+                _pause(attempt, error)
     raise AssertionError("every attempt returns or raises")
 
 
@@ -135,17 +175,23 @@ def _copy(stream: Stream, out: BinaryIO, file: ModelFile, start: int, task: Task
         done += len(block)
 
 
-def _opener(source: str, file: ModelFile) -> Opener:
+def _opener(source: str, path: str, size: int | None) -> Opener:
+    """Opens the file `path` of the folder `source`, and refuses it if it is of another size than `size`."""
     scheme = urlsplit(source).scheme
     if scheme == "hf":
-        return lambda start: _open_hub(source, file, start)
+        return lambda start: _open_hub(source, path, size, start)
     if scheme in ("http", "https"):
-        return lambda start: _open_url(f"{source}/{quote(file.path)}", file, start, {})
-    return lambda start: _open_fsspec(f"{source}/{file.path}", file, start)
+        return lambda start: _open_url(f"{source}/{quote(path)}", size, start, {})
+    return lambda start: _open_fsspec(f"{source}/{path}", size, start)
+
+
+def _refuse_other_size(found: int | None, size: int | None) -> None:
+    if found is not None and size is not None and found != size:
+        raise SourceError(f"has {found} bytes, expected {size}")
 
 
 @contextmanager
-def _open_url(url: str, file: ModelFile, start: int, secret: Mapping[str, str]) -> Iterator[tuple[Stream, int]]:
+def _open_url(url: str, size: int | None, start: int, secret: Mapping[str, str]) -> Iterator[tuple[Stream, int]]:
     """`secret` are headers for this host alone: they are not sent where it redirects to."""
     request = urllib.request.Request(url, headers={"User-Agent": "hdbench", "Accept-Encoding": "identity"})
     for name, value in secret.items():
@@ -157,33 +203,31 @@ def _open_url(url: str, file: ModelFile, start: int, secret: Mapping[str, str]) 
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
-            raise SourceError(f"holds fewer than {file.size} bytes") from error
+            raise SourceError(f"has no more than {start} bytes, expected {size}") from error
         raise _complaint(error.code) from error
     except (OSError, http.client.HTTPException) as error:
         raise TryAgain(f"no connection ({_words(error)})") from error
     with response:
         start = start if response.status == 206 else 0
         length = response.headers.get("Content-Length")
-        if length is not None and start + int(length) != file.size:
-            raise SourceError(f"has {start + int(length)} bytes, expected {file.size}")
+        _refuse_other_size(None if length is None else start + int(length), size)
         yield response, start
 
 
 @contextmanager
-def _open_hub(source: str, file: ModelFile, start: int) -> Iterator[tuple[Stream, int]]:
+def _open_hub(source: str, path: str, size: int | None, start: int) -> Iterator[tuple[Stream, int]]:
     """The file's real place is asked of the hub each time: addresses of large files expire."""
     from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
 
     repository = HubFolder.of(source)
-    url = hf_hub_url(repository.name, repository.path_of(file), revision=repository.revision)
+    url = hf_hub_url(repository.name, repository.path_of(path), revision=repository.revision)
     with hub_errors():
         metadata = get_hf_file_metadata(url, timeout=TIMEOUT)
-    if metadata.size is not None and metadata.size != file.size:
-        raise SourceError(f"has {metadata.size} bytes, expected {file.size}")
+    _refuse_other_size(metadata.size, size)
     same_host = urlsplit(metadata.location).netloc == urlsplit(url).netloc
     token = get_token() if same_host else None  # a place elsewhere has a signature in its address
     secret = {"Authorization": f"Bearer {token}"} if token else {}
-    with _open_url(metadata.location, file, start, secret) as opened:
+    with _open_url(metadata.location, size, start, secret) as opened:
         yield opened
 
 
@@ -202,9 +246,9 @@ class HubFolder:
         name, _, revision = rest.partition("@")
         return cls(f"{owner}/{name}", revision or None, "/".join(below))
 
-    def path_of(self, file: ModelFile) -> str:
-        """Where `file` lies in the repository."""
-        return f"{self.folder}/{file.path}" if self.folder else file.path
+    def path_of(self, path: str) -> str:
+        """Where the file `path` of the folder lies in the repository."""
+        return f"{self.folder}/{path}" if self.folder else path
 
 
 @contextmanager
@@ -244,14 +288,12 @@ def hub_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _open_fsspec(url: str, file: ModelFile, start: int) -> Iterator[tuple[Stream, int]]:
+def _open_fsspec(url: str, size: int | None, start: int) -> Iterator[tuple[Stream, int]]:
     import fsspec
 
     try:
         system, path = fsspec.url_to_fs(url)
-        size = system.info(path)["size"]
-        if size is not None and size != file.size:
-            raise SourceError(f"has {size} bytes, expected {file.size}")
+        _refuse_other_size(system.info(path)["size"], size)
         stream = system.open(path, "rb")
         stream.seek(start)
     except ImportError as error:

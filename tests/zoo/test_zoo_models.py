@@ -320,3 +320,35 @@ def test_each_command_shows_an_example(command, name):
     code, out, _ = command("zoo", name, "--help")
     assert code == 0
     assert f"Example: hdbench zoo {name}" in " ".join(out.split())
+
+
+def test_a_model_on_a_hub_is_shown_pulled_and_verified(hub, command, zoo):
+    assert command("zoo", "push", "ellipsoids-chair", "tester/ellipsoids", "--quiet")[0] == 0
+    code, out, err = command("zoo", "show", "hf://tester/ellipsoids", "--json")
+    assert code == 0, err
+    assert json.loads(out)["sources"] == ["hf://tester/ellipsoids"]
+    code, _, err = command("zoo", "pull", "hf://tester/ellipsoids", "--out", "mine", "--quiet")
+    assert code == 0, err
+    assert command("zoo", "verify", f"{hub.url}/tester/ellipsoids/resolve/main", "--links", "--quiet")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("hf://tester/nothing", "no such repository"),
+        ("hf://tester/other", "no such file (404)"),
+        ("hf://tester/wrong", "hf://tester/wrong/model.toml: title: Field required"),
+        ("hf://tester/binary", "is no text"),
+        ("hf://tester/huge", "larger than"),
+        ("gopher://tester", "expected 'embedded' or a URL"),
+    ],
+)
+def test_a_url_without_a_model_is_one_line(hub, command, url, complaint):
+    hub.add("tester/other", {"README.md": b""})
+    hub.add("tester/wrong", {"model.toml": b""})
+    hub.add("tester/binary", {"model.toml": b"\xff\xfe"})
+    hub.add("tester/huge", {"model.toml": b"#" * 2_000_000})
+    code, _, err = command("zoo", "pull", url, "--quiet")
+    assert code == 2
+    assert complaint in err
+    assert len(err.strip().splitlines()) == 1
