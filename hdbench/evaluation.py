@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hdbench.datasets.registry import open_split
 from hdbench.distances.chamfer import cd_sq_matrix
 from hdbench.errors import HdbenchError, unknown_name
-from hdbench.geometry.normalisation import moments
+from hdbench.geometry.normalisation import Moments, moments
 from hdbench.geometry.sampling import Reduction, shape_points
 from hdbench.metrics.protocols import Protocol, get_protocol, usual_protocol
 from hdbench.metrics.scoring import Statistics, score_points
@@ -40,6 +41,8 @@ class PointSet:
     """Reason by id for the shapes left out."""
     is_ours: bool = False
     """Written by hdbench, and so in the coordinates of the data."""
+    moments: Callable[[], Moments | None] | None = None
+    """What published models of these shapes normalise by, where a dataset says so."""
 
     @classmethod
     def of(cls, shapes: ShapeSet, path: str) -> "PointSet":
@@ -86,7 +89,8 @@ def open_point_set(
     ids: list[str] = []
     invalid: dict[str, str] = {}
     progress = progress or Progress()
-    entries = _entries(source, role, progress)
+    split = open_split(str(source), progress=progress) if isinstance(source, str | Path) else None
+    entries = _entries(source, role) if split is None else split.shapes
     with progress.task(f"reading the {role}", len(entries)) as task:
         for name, read in entries:
             try:
@@ -110,18 +114,15 @@ def open_point_set(
             f"{role}: the shapes in {path} differ in their number of points ({counts}); "
             f"give each at least {POINT_COUNT} points, or all the same number."
         )
-    return PointSet(np.stack(rows), tuple(ids), path, invalid)
+    return PointSet(np.stack(rows), tuple(ids), path, invalid, moments=split.moments if split else None)
 
 
-def _entries(source: Any, role: str, progress: Progress) -> list[tuple[str, Callable[[], Shape]]]:
+def _entries(source: Any, role: str) -> list[tuple[str, Callable[[], Shape]]]:
     """Name of each shape of `source`, and what reads it or raises HdbenchError."""
     from hdbench.datasets.arrays import row_names
     from hdbench.datasets.readers import entries
-    from hdbench.datasets.registry import open_split
 
     if isinstance(source, str | Path):
-        if (named := open_split(str(source), progress=progress)) is not None:
-            return named
         return [(entry.name, entry.read) for entry in entries(Path(source))]
     return [
         (name, partial(_shape_of, item, f"{role} {name}"))
@@ -211,7 +212,7 @@ def evaluate(
             metrics=metrics,
             data=data or f"sha256:{sets['reference'].info.sha256[:12]}",
             invalid_samples=len(sets["samples"].invalid),
-            moments=None if learnt is None or sets["samples"].is_ours else moments(learnt.points),
+            moments=None if learnt is None or sets["samples"].is_ours else _moments_of(learnt),
             train=None if learnt is None else learnt.points,
             extractor=extractor,
             backend=backend,
@@ -230,6 +231,11 @@ def evaluate(
         provenance=provenance([seed]),
     )
     return Evaluation(document, statistics)
+
+
+def _moments_of(train: PointSet) -> Moments:
+    """The published moments of the training shapes, else those of their points."""
+    return (train.moments and train.moments()) or moments(train.points)
 
 
 @dataclass(frozen=True)

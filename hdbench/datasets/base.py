@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
+from hdbench.geometry.normalisation import Moments
 from hdbench.geometry.sampling import Reduction
 from hdbench.shapes import Bool, Float32, Kind, Shape
 
@@ -52,6 +53,10 @@ class Dataset(ABC):
         """What samples are compared with for the shape called `name`: its published points, where there are any."""
         return self.shape(name)
 
+    def moments(self) -> Moments | None:
+        """What the dataset's own publication normalises all shapes by; None where it does not."""
+        return None
+
     @abstractmethod
     def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
         """Which of `points` (P, 3) lie inside the shape called `name`; points in the shape's own coordinates.
@@ -93,6 +98,10 @@ class _Wrapped(Dataset):
     def reference_shape(self, name: str) -> Shape:
         """See `Dataset.reference_shape`."""
         return self._dataset.reference_shape(name)
+
+    def moments(self) -> Moments | None:
+        """See `Dataset.moments`."""
+        return self._dataset.moments()
 
     def occupancy(self, name: str, points: Float32, *, frame: int = 0) -> Bool:
         return self._dataset.occupancy(name, points, frame=frame)

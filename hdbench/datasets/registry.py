@@ -14,11 +14,12 @@ from fnmatch import fnmatch
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hdbench.datasets.base import Dataset, Split
 from hdbench.datasets.readers import SUFFIXES
 from hdbench.errors import HdbenchError, unknown_name
+from hdbench.geometry.normalisation import Moments
 from hdbench.progress import Progress
 from hdbench.shapes import Shape
 from hdbench.store import Store
@@ -115,6 +116,15 @@ class Named:
     split: Split | None = None
 
 
+class OpenSplit(NamedTuple):
+    """One split of a dataset, to be compared with."""
+
+    shapes: list[tuple[str, Callable[[], Shape]]]
+    """Name of each, and what reads it."""
+    moments: Callable[[], Moments | None]
+    """See `Dataset.moments`."""
+
+
 def parse_name(text: str) -> Named | None:
     """What `text` names, or None where it neither begins with a dataset's name nor ends with a category."""
     match = re.fullmatch(
@@ -190,10 +200,10 @@ def open_dataset(
     return opened
 
 
-def open_split(text: str, *, progress: Progress) -> list[tuple[str, Callable[[], Shape]]] | None:
-    """Name of each reference shape of `dataset@category/split`, and what reads it; None where `text` names no such.
+def open_split(text: str, *, progress: Progress) -> OpenSplit | None:
+    """The shapes of `dataset@category/split`, of the test split if none is said; None where `text` names no such.
 
-    Without a split it is the test split. Raises HdbenchError as `open_dataset` does.
+    Raises HdbenchError as `open_dataset` does.
     """
     named = parse_name(text)
     if named is None or Path(text).exists():
@@ -201,7 +211,8 @@ def open_split(text: str, *, progress: Progress) -> list[tuple[str, Callable[[],
     if named.category is None:
         raise HdbenchError(f"{text}: of which category, and split? Write {text}@airplane/test.")
     dataset = open_dataset(text.rpartition("@")[0], named.category, store=Store(progress=progress), progress=progress)
-    return [(name, partial(dataset.reference_shape, name)) for name in dataset.ids(named.split or "test")]
+    names = dataset.ids(named.split or "test")
+    return OpenSplit([(name, partial(dataset.reference_shape, name)) for name in names], dataset.moments)
 
 
 def verify_dataset(text: str, path: Path | None, category: str | None, *, progress: Progress) -> "list[Finding]":
@@ -221,7 +232,9 @@ def verify_dataset(text: str, path: Path | None, category: str | None, *, progre
     dataset = _load(_DATASETS[name].reference)
     if issubclass(dataset, Published):
         return list(verify(dataset, where))
-    opened = dataset(where, category or _DATASETS[name].categories.partition(",")[0], progress=progress)
+    if category is None:
+        raise HdbenchError(f"{name} is checked by reading it; say which --category.")
+    opened = dataset(where, category, progress=progress)
     counts = ", ".join(f"{len(opened.ids(split))} {split}" for split in ("train", "val", "test"))
     left_out = [Finding("wrong", f"{shape}: {reason}") for shape, reason in opened.skipped.items()]
     return [Finding("ok", f"{opened.category}: {counts}"), *left_out]

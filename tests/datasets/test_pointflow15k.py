@@ -10,7 +10,7 @@ from hdbench.datasets.pointflow15k import PointFlow15k
 from hdbench.datasets.published import verify
 from hdbench.datasets.registry import open_dataset
 from hdbench.errors import HdbenchError
-from hdbench.evaluation import open_point_set
+from hdbench.evaluation import evaluate, open_point_set
 from hdbench.progress import Progress
 from hdbench.stages import Workshop
 from hdbench.store import Store
@@ -55,6 +55,15 @@ def test_references_are_the_first_of_the_last_points(pc15k):
     opened = open_point_set(f"pointflow15k:{pc15k}@airplane/val", role="reference", keep="first")
     assert opened.ids == ("val/val0", "val/val1", "val/val2")
     assert np.array_equal(opened.points[1], stored(pc15k, "val/val1")[10_000:12_048])
+
+
+def test_samples_are_brought_back_by_the_published_moments(pc15k, tmp_path):
+    samples = np.random.default_rng(1).normal(size=(3, 2048, 3)).astype(np.float32)
+    mean, deviation = PointFlow15k(pc15k, "airplane").moments()
+    train, reference = (f"pointflow15k:{pc15k}@airplane/{split}" for split in ("train", "val"))
+    normalised = evaluate(samples, reference, train=train, protocol="pvd", metrics=["mmd_cd"])
+    placed = evaluate(samples * deviation + np.array(mean), reference, protocol="pvd", metrics=["mmd_cd"])
+    assert np.isclose(normalised["mmd_cd"].value, placed["mmd_cd"].value, rtol=1e-5)  # float32 coordinates
 
 
 @pytest.mark.parametrize(("protocol", "split"), [("pvd", "val"), ("lion", "val"), ("hyperdiffusion", "test")])

@@ -1,13 +1,15 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hdbench.datasets.base import Dataset
 from hdbench.datasets.folder import Folder
-from hdbench.datasets.registry import dataset_names, open_dataset
+from hdbench.datasets.registry import Named, dataset_names, open_dataset, parse_name, verify_dataset
 from hdbench.errors import HdbenchError
+from hdbench.progress import Progress
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_a_size_is_for_made_datasets(clouds):
         open_dataset(str(clouds), "any", size=3)
 
 
-def test_names():
+def test_known_names():
     assert "procedural" in dataset_names()
 
 
@@ -83,3 +85,45 @@ def test_asking_for_names_loads_nothing_heavy():
         "print({'torch', 'trimesh', 'numba', 'point_cloud_utils', 'skimage', 'scipy'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("shapenet", Named("shapenet", None)),
+        ("shapenet:/a/b", Named("shapenet", Path("/a/b"))),
+        ("shapenet:/a@b/c@chair/test", Named("shapenet", Path("/a@b/c"), "chair", "test")),
+        ("shapenet@03001627", Named("shapenet", None, "03001627")),
+        ("procedural@chair/val", Named("procedural", None, "chair", "val")),
+        ("/usr@chair", Named(None, Path("/usr"), "chair")),
+        ("./procedural", None),
+        ("shapenets", None),
+        ("C:/data", None),
+        ("/nowhere@chair", None),
+    ],
+)
+def test_names(text, named):
+    assert parse_name(text) == named
+
+
+def test_a_published_dataset_that_is_nowhere(monkeypatch, tmp_path):
+    monkeypatch.delenv("HDBENCH_DATA", raising=False)
+    with pytest.raises(
+        HdbenchError, match=r"\$HDBENCH_DATA is not set .*Write pointflow15k:.*; get it from"
+    ):
+        open_dataset("pointflow15k", "chair")
+    monkeypatch.setenv("HDBENCH_DATA", str(tmp_path))
+    with pytest.raises(HdbenchError, match=r"holds no shapenet\.hdf5"):
+        open_dataset("dpc", "chair")
+
+
+def test_verifying_needs_a_layout(clouds):
+    with pytest.raises(HdbenchError, match="laid out like none of"):
+        verify_dataset(str(clouds), None, None, progress=Progress())
+    with pytest.raises(HdbenchError, match="nothing to verify"):
+        verify_dataset("procedural", None, None, progress=Progress())
+
+
+def test_made_shapes_lie_nowhere():
+    with pytest.raises(HdbenchError, match="leave out its path"):
+        open_dataset("procedural:/tmp", "chair")
