@@ -4,19 +4,21 @@ import hdbench
 
 scores = hdbench.evaluate(samples, reference, protocol="hyperdiffusion")
 results = hdbench.load_results("runs/airplane-0123456789")
+differences = hdbench.compare("mine.json", "theirs.json")
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hdbench.comparison import compare as compare
     from hdbench.evaluation import evaluate as evaluate
     from hdbench.results import load_results as load_results
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "load_results"]
+__all__ = ["__version__", "compare", "evaluate", "load_results"]
 
-_LAZY = {"evaluate": "hdbench.evaluation", "load_results": "hdbench.results"}
+_LAZY = {"compare": "hdbench.comparison", "evaluate": "hdbench.evaluation", "load_results": "hdbench.results"}
 
 
 def __getattr__(name: str) -> Any:

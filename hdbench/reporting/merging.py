@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hdbench.comparison import read_statistics
 from hdbench.errors import HdbenchError
 from hdbench.metrics.scoring import Statistics
 from hdbench.results import Provenance, Results, Row, Score, load_results
-from hdbench.store import file_digest
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,7 @@ class Record:
 
         Raises HdbenchError for a file that is not the one the results name.
         """
-        merged = Statistics({})
-        for name, digest in row.statistics.items():
-            path = self.home(row) / Path(name).name
-            if not path.is_file():
-                return None
-            if file_digest(path) != digest:
-                raise HdbenchError(
-                    f"{path} is not the file that belongs to its results (sha256 differs); make both again."
-                )
-            merged = merged.merged(Statistics.load(path))
-        return merged if merged.arrays else None
+        return read_statistics(row.statistics, self.home(row)) if row.statistics else None
 
 
 def open_runs(folders: Sequence[Path]) -> Record:

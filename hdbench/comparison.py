@@ -1,0 +1,205 @@
+"""Is one model better than another? Two results held against each other in pairs, metric by metric.
+
+The gate asks whether a model has become worse; this answers the question of a paper: which of two models is better,
+by how much, and how sure that is. What both owe to their common reference cancels, so a difference is surer than two
+intervals say.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from hdbench.errors import HdbenchError, unknown_name
+from hdbench.metrics.paired import scored_set, splits_of
+from hdbench.metrics.scoring import Statistics
+from hdbench.metrics.uncertainty import SMALLEST_SET, ScoredSet, two_sided
+from hdbench.metrics.uncertainty import compare as compare_sets
+from hdbench.results import Results, Row, Score, Scores, distance_from, load_document
+from hdbench.store import file_digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LEVEL = 0.05
+_QUANTILE = NormalDist().inv_cdf(1 - _LEVEL / 2)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two models."""
+
+    method: str
+    """Empty for scores of `hdbench evaluate`."""
+    protocol: str
+    metric: str
+    a: float
+    b: float
+    """Values, means over seeds."""
+    difference: float
+    """How much farther `a` is from the metric's target than `b`: negative when `a` is better."""
+    lo: float
+    hi: float
+    """95 % interval of the difference."""
+    p_value: float
+    """Two-sided, of no difference; not corrected for the number of metrics looked at."""
+    better: Literal["a", "b"] | None
+    """Which is better at the 5 % level; None when they cannot be told apart."""
+    paired: bool
+    """False where statistics are missing or references differ, and the intervals of both were all there was."""
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Every metric that two results share."""
+
+    rows: tuple[Difference, ...]
+
+    def __getitem__(self, metric: str) -> Difference:
+        """The first difference in `metric`."""
+        for row in self.rows:
+            if row.metric == metric:
+                return row
+        raise unknown_name("metric", metric, {row.metric for row in self.rows})
+
+    def table(self) -> "pd.DataFrame":
+        """One line per method, protocol and metric."""
+        import pandas as pd
+
+        return pd.DataFrame.from_records([asdict(row) for row in self.rows])
+
+
+class _Place(NamedTuple):
+    method: str
+    dataset: str
+    protocol: str
+    metric: str
+
+
+class _Measured(NamedTuple):
+    """One score of one set of samples, and what it was made from."""
+
+    score: Score
+    statistics: Statistics | None
+
+
+def compare(a: Path | str, b: Path | str, *, methods: tuple[str, str] | None = None, seed: int = 0) -> Differences:
+    """Compare two results: files of `hdbench run` or `hdbench evaluate --json`, or folders of runs.
+
+    Args:
+        a: One of them.
+        b: The other; may be the same file when `methods` names two of its rows.
+        methods: Hold this method of `a` against that of `b`; None matches rows by their method.
+        seed: Of the splits behind the comparison.
+
+    Rows are matched by method, protocol and dataset, and compared over all their seeds; controls only when named.
+
+    Raises:
+        HdbenchError: When a file cannot be read or used, when nothing in them matches, or when what matches was
+            measured in different ways.
+    """
+    found = _measured(Path(a), methods and methods[0]), _measured(Path(b), methods and methods[1])
+    shared = [place for place in found[0] if place in found[1]]
+    rows = [_difference(place, found[0][place], found[1][place], methods, seed) for place in shared]
+    present = tuple(row for row in rows if row is not None)
+    if not present:
+        raise HdbenchError(f"{a} and {b} have no method, protocol and dataset in common; compare like with like.")
+    return Differences(present)
+
+
+def read_statistics(files: Mapping[str, str], folder: Path) -> Statistics | None:
+    """The statistics in `folder` that a result names with their sha256; None where they were not brought along.
+
+    Raises HdbenchError for a file that is not the one the result names.
+    """
+    merged = Statistics({})
+    for name, digest in files.items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            return None
+        if file_digest(path) != digest:
+            raise HdbenchError(f"{path} is not the file that belongs to its results (sha256 differs); make both again.")
+        merged = merged.merged(Statistics.load(path))
+    return merged if merged.arrays else None
+
+
+def _measured(path: Path, method: str | None) -> dict[_Place, list[_Measured]]:
+    document, folder = load_document(path), path if path.is_dir() else path.parent
+    found: dict[_Place, list[_Measured]] = {}
+    for name, dataset, part in _parts(document, method, path):
+        statistics = read_statistics(part.statistics, folder)
+        for score in part.scores:
+            place = _Place(name, dataset, score.protocol, score.metric)
+            found.setdefault(place, []).append(_Measured(score, statistics))
+    return found
+
+
+def _parts(document: Results | Scores, method: str | None, path: Path) -> list[tuple[str, str, Row | Scores]]:
+    """Name, dataset and scores of what takes part; all under one name where `method` was asked for."""
+    if isinstance(document, Scores):
+        return [("", "", document)]
+    dataset = f"{document.dataset.name}/{document.dataset.category}"
+    rows = sorted(document.rows, key=lambda row: row.seed)
+    if method is None:
+        return [(row.method, dataset, row) for row in rows if row.source != "control"]
+    chosen: list[tuple[str, str, Row | Scores]] = [("", dataset, row) for row in rows if row.method == method]
+    if not chosen:
+        raise HdbenchError(f"{path}: {unknown_name('method', method, {row.method for row in rows})}")
+    return chosen
+
+
+def _difference(
+    place: _Place, a: Sequence[_Measured], b: Sequence[_Measured], methods: tuple[str, str] | None, seed: int
+) -> Difference | None:
+    """None where a value is missing."""
+    if any(one.score.value is None for one in (*a, *b)):
+        return None
+    signatures = {one.score.signature for one in (*a, *b)}
+    if len(signatures) > 1:
+        first, second = sorted(signatures)[:2]
+        facts = ", ".join(sorted(set(first.split("|")) ^ set(second.split("|"))))
+        raise HdbenchError(f"{place.metric} was measured in different ways ({facts}); measure both alike.")
+    name = " / ".join(methods) if methods else place.method
+    target = a[0].score.target
+    sets = _scored_sets(place, a), _scored_sets(place, b)
+    if _can_be_paired(*sets):
+        one = compare_sets(*sets, metric=place.metric, target=target, seed=seed, splits=splits_of(place.metric))
+        return _row(name, place, one.value_a, one.value_b, one.difference, one.deviation, paired=True)
+    values = [math.fsum(one.score.value or 0.0 for one in side) / len(side) for side in (a, b)]
+    difference = distance_from(target, values[0]) - distance_from(target, values[1])
+    deviation = math.hypot(_deviation(a), _deviation(b))
+    return _row(name, place, values[0], values[1], difference, deviation, paired=False)
+
+
+def _row(
+    name: str, place: _Place, a: float, b: float, difference: float, deviation: float, *, paired: bool
+) -> Difference:
+    reach, p_value = _QUANTILE * deviation, two_sided(difference, deviation)
+    better: Literal["a", "b"] | None = None
+    if p_value < _LEVEL:
+        better = "a" if difference < 0 else "b"
+    interval = difference - reach, difference + reach
+    return Difference(name, place.protocol, place.metric, a, b, difference, *interval, p_value, better, paired)
+
+
+def _scored_sets(place: _Place, measured: Sequence[_Measured]) -> list[ScoredSet]:
+    """What the metric was made from, one per seed; none where any is missing."""
+    found = [
+        scored
+        for one in measured
+        if one.statistics and (scored := scored_set(one.statistics, place.protocol, place.metric))
+    ]
+    return found if len(found) == len(measured) else []
+
+
+def _can_be_paired(a: Sequence[ScoredSet], b: Sequence[ScoredSet]) -> bool:
+    return bool(a and b) and all(min(one.reference_count, one.sample_count) >= SMALLEST_SET for one in (*a, *b))
+
+
+def _deviation(measured: Sequence[_Measured]) -> float:
+    """Standard, of the mean over seeds, from the intervals; infinite where one has none."""
+    intervals = [one.score.interval for one in measured]
+    widths = [interval[1] - interval[0] if interval else math.inf for interval in intervals]
+    return math.hypot(*widths) / len(widths) / (2 * _QUANTILE)
