@@ -40,6 +40,7 @@ from hdbench.cli_options import (
 )
 from hdbench.cli_zoo import zoo_app
 from hdbench.errors import HdbenchError
+from hdbench.redaction import redacted
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -334,7 +335,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def _complain(message: str) -> int:
-    print(f"hdbench: {' '.join(message.split())}", file=sys.stderr)
+    print(f"hdbench: {redacted(' '.join(message.split()))}", file=sys.stderr)
     return BAD_INPUT
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from hdbench import __version__
 from hdbench.execution import cpu_count
+from hdbench.redaction import redacted
 from hdbench.results import Provenance
 
 PACKAGES = (
@@ -35,7 +36,7 @@ def provenance(seeds: Sequence[int]) -> Provenance:
         packages={name: package_version(name) for name in PACKAGES},
         machine=machine(),
         seeds=list(seeds),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
     )
 
 
