@@ -87,9 +87,9 @@ def _certainty(finding: Finding, scale: float, unit: str) -> str:
     seen = f"p = {finding.p_value:.2g}, changes from {three_digits(finding.visible * scale)}{unit} on are seen"
     if finding.verdict != "underpowered" or not finding.detect:
         return seen
-    times = (finding.visible / finding.detect) ** 2
-    wanted = f"{three_digits(finding.detect * scale)}{unit}"
-    return f"{seen}, {wanted} asked for: take some {max(times, 1.1):.1f} times as many shapes"
+    ratio = finding.visible / finding.detect
+    times = f"some {max(ratio * ratio, 1.1):.1f}" if ratio < 10 else "hundreds of"
+    return f"{seen}, {three_digits(finding.detect * scale)}{unit} asked for: take {times} times as many shapes"
 
 
 def _after(note: str) -> str:
