@@ -1,4 +1,4 @@
-"""How often the gate errs, by simulation on the real kernels of gate_simulation.py; docs/statistics.md has its table."""
+"""How often the gate errs: simulations on the real kernels, as gate_simulation.py makes them for docs/statistics.md."""
 
 import pytest
 from gate_simulation import SCENARIOS, build_pool, judge, outcome
