@@ -107,12 +107,18 @@ def zoo_verify(
     chosen = [find(name) for name in models or ()] or entries()
     workshop = open_workshop(choose_progress(quiet=quiet), device)
     with tempfile.TemporaryDirectory() as scratch:
-        holds = [
-            _links_hold(entry, Path(scratch), workshop) if links else _scores_hold(entry, scratch, workshop, dataset)
-            for entry in chosen
-        ]
+        holds = [_holds(entry, Path(scratch), workshop, links=links, dataset=dataset) for entry in chosen]
     if not all(holds):
         raise typer.Exit(1)
+
+
+def _holds(entry: "Entry", scratch: Path, workshop: "Workshop", *, links: bool, dataset: str | None) -> bool:
+    """Whether a model does what it states, printed line by line; one that cannot be had at all does not."""
+    try:
+        return _links_hold(entry, scratch, workshop) if links else _scores_hold(entry, scratch, workshop, dataset)
+    except HdbenchError as error:
+        print(f"FAILED  {entry.name}: {error}")
+        return False
 
 
 def _links_hold(entry: "Entry", scratch: Path, workshop: "Workshop") -> bool:
@@ -124,10 +130,10 @@ def _links_hold(entry: "Entry", scratch: Path, workshop: "Workshop") -> bool:
     return not any(defects.values())
 
 
-def _scores_hold(entry: "Entry", scratch: str, workshop: "Workshop", dataset: str | None) -> bool:
+def _scores_hold(entry: "Entry", scratch: Path, workshop: "Workshop", dataset: str | None) -> bool:
     from hdbench.zoo.verification import room, verify
 
-    verdicts = verify(entry, workshop, room(workshop, Path(scratch) / entry.name), dataset=dataset)
+    verdicts = verify(entry, workshop, room(workshop, scratch / entry.name), dataset=dataset)
     for verdict in verdicts:
         stated, found = verdict.expected, "nothing" if verdict.found is None else f"{verdict.found:.4g}"
         line = f"{entry.name}: {stated.protocol} {stated.metric} {found}, stated {stated.value:.4g}"

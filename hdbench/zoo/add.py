@@ -2,38 +2,39 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hdbench import stages
 from hdbench.benchmark import make_entrant, open_limited, reference_ids
 from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
 from hdbench.metrics.protocols import usual_protocol
 from hdbench.models import LABEL, method_of
 from hdbench.provenance import provenance
-from hdbench.results import Record, Results, Row, Score, load_results
+from hdbench.results import Record, Results, Row, load_results
 from hdbench.stages import Workshop
 from hdbench.store import MANIFEST as ARTEFACT
 from hdbench.store import copy_tree, digest, file_digest, lock
 from hdbench.zoo.card import card_text, written_prose
 from hdbench.zoo.catalogue import Entry, recipe_hash
+from hdbench.zoo.fetch import read_model
 from hdbench.zoo.manifest import (
     CARD,
     EMBEDDED,
     MANIFEST,
     SUFFIXES,
-    Expected,
     Manifest,
     ModelFile,
     Status,
     TrainedOn,
     to_toml,
 )
-from hdbench.zoo.obtain import obtain_published
 from hdbench.zoo.precision import halve
-from hdbench.zoo.verification import Drawing, draw_and_score, expected_scores, misses, open_trained_on, room
+from hdbench.zoo.verification import Drawing, Scored, draw_and_score, expected_scores, misses, open_trained_on, room
 
 SELECTION = "what fit keeps under its recipe"
 
@@ -66,10 +67,9 @@ class _Candidate:
     """The dataset as `--dataset` names it."""
     origin: str
     drawing: Drawing
-    scores: Sequence[Score] | None
-    """Those of its run; None: not scored yet."""
+    scored: Scored | None
+    """On this kind of device by its run; None: not yet."""
     fit_seconds: float | None = None
-    sample_seconds: float | None = None
 
 
 def add_run(
@@ -77,8 +77,9 @@ def add_run(
 ) -> list[Entry]:
     """Make entries in the folder `zoo` of the models trained by a run, all or those of `methods`.
 
-    The expected scores are the run's. Of halved weights samples are drawn and scored anew, and must lie in the
-    intervals of the run. Raises HdbenchError where the store no longer holds a model, or halving costs something.
+    The expected scores are the run's, if it ran on the device of `workshop`; else samples are drawn and scored here.
+    So they are of halved weights, which must score within the intervals of the whole ones. Raises HdbenchError where
+    the store no longer holds a model, or halving costs something.
     """
     results = load_results(run)
     rows = {row.method: row for row in reversed(results.rows) if row.source == "trained"}
@@ -122,7 +123,7 @@ def add_model(
         data=dataset,
         origin=_origin(provenance([0]).git),
         drawing=Drawing(usual_protocol(layout), len(reference_ids(data)), seed=0),
-        scores=None,
+        scored=None,
     )
     return _add(candidate, zoo, workshop, statement)
 
@@ -142,9 +143,8 @@ def _from_row(results: Results, row: Row, workshop: Workshop) -> _Candidate:
         data=run["dataset"],
         origin=_origin(results.provenance.git),
         drawing=Drawing(run["protocol"], run["count"], row.seed),
-        scores=row.scores,
+        scored=Scored(row.scores, row.cost.sample_s_per_shape) if row.cost.device == workshop.device else None,
         fit_seconds=row.cost.fit_s,
-        sample_seconds=row.cost.sample_s_per_shape,
     )
 
 
@@ -166,13 +166,15 @@ def _add(candidate: _Candidate, zoo: Path, workshop: Workshop, statement: Statem
         folder = Path(scratch) / name
         files = _write_files(candidate.folder, folder, half=statement.half)
         entry = Entry(folder, _manifest(candidate, statement, files))
-        if candidate.scores is None or statement.half:
-            scores = _score(entry, candidate, workshop, Path(scratch) / "store")
-            _refuse_loss(candidate, scores)
-        else:
-            scores = list(candidate.scores)
-        expected = expected_scores(scores, candidate.drawing)
-        manifest = entry.manifest.model_copy(update={"expected": expected})
+        with_room = partial(_score, candidate, entry, workshop, room(workshop, Path(scratch) / "store"))
+        whole = candidate.scored or with_room(candidate.folder)
+        scored = with_room(folder) if statement.half else whole
+        _refuse_loss(candidate, whole, scored)
+        known = {
+            "expected": expected_scores(scored.scores, candidate.drawing),
+            "sample_seconds_per_shape": scored.seconds_per_shape,
+        }
+        manifest = entry.manifest.model_copy(update=known)
         texts = {MANIFEST: to_toml(manifest), CARD: card_text(name, manifest, prose=written_prose(target))}
         with lock(workshop.store.root / "locks" / f"zoo-{digest(str(target.resolve()))}"):
             copy_tree(folder, target, added=texts)
@@ -214,26 +216,24 @@ def _manifest(candidate: _Candidate, statement: Statement, files: list[ModelFile
         selection=statement.selection,
         sources=list(statement.sources),
         precision="float16" if statement.half else "float32",
-        sample_seconds_per_shape=candidate.sample_seconds,
         fit_seconds=candidate.fit_seconds,
         dataset=candidate.dataset,
         files=files,
     )
 
 
-def _score(entry: Entry, candidate: _Candidate, workshop: Workshop, scratch: Path) -> list[Score]:
-    """The scores of the entry in the making, whose files lie in its folder whatever its sources."""
+def _score(candidate: _Candidate, entry: Entry, workshop: Workshop, scratch: Workshop, folder: Path) -> Scored:
+    """The scores of the model in `folder`, whole or halved."""
     data = open_trained_on(entry, workshop, candidate.data)
-    here = Entry(entry.folder, entry.manifest.model_copy(update={"sources": [EMBEDDED]}))
-    room_of_its_own = room(workshop, scratch)
-    model = obtain_published(room_of_its_own, candidate.method, here)
-    return draw_and_score(model, candidate.method, data, candidate.drawing, workshop=workshop, scratch=room_of_its_own)
+    model = stages.adopt_files(
+        scratch, candidate.method, {"folder": str(folder)}, lambda target: read_model(folder, target)
+    )
+    return draw_and_score(model, candidate.method, data, candidate.drawing, workshop=workshop, scratch=scratch)
 
 
-def _refuse_loss(candidate: _Candidate, scores: Sequence[Score]) -> None:
-    """Raise HdbenchError where halved weights score outside the intervals of the full ones."""
-    full: list[Expected] = expected_scores(candidate.scores or [], candidate.drawing)
-    if missed := misses(full, scores):
+def _refuse_loss(candidate: _Candidate, whole: Scored, halved: Scored) -> None:
+    """Raise HdbenchError where halved weights score outside the intervals of the whole ones."""
+    if missed := misses(expected_scores(whole.scores, candidate.drawing), halved.scores):
         verdict = missed[0]
         raise HdbenchError(
             f"Halving the weights of {candidate.method.name} costs something: {verdict.expected.metric} "

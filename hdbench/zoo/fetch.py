@@ -44,12 +44,22 @@ def write_model(entry: Entry, folder: Path, *, store: Store, progress: Progress)
     """Write the model into `folder` as its method's `load` expects it: whatever was halved is float32 again."""
     fetched = fetch(entry, store=store, progress=progress)
     for file in entry.manifest.files:
-        target = folder / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.suffix == ".safetensors":
-            widen(fetched / file.path, target)
-        else:
-            shutil.copyfile(fetched / file.path, target)
+        _copy_widened(fetched / file.path, folder / file.path)
+
+
+def read_model(source: Path, folder: Path) -> None:
+    """Write the model whose files lie in `source`, halved or whole, into `folder` as its method's `load` expects it."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            _copy_widened(path, folder / path.relative_to(source))
+
+
+def _copy_widened(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix == ".safetensors":
+        widen(source, target)
+    else:
+        shutil.copyfile(source, target)
 
 
 def check_links(entry: Entry, folder: Path, *, progress: Progress) -> dict[str, str | None]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from hdbench import stages
 from hdbench.benchmark import open_limited, reference_ids, thinned
@@ -34,6 +35,13 @@ class Verdict:
     """Why it does not hold; None where it does."""
 
 
+class Scored(NamedTuple):
+    """What samples scored, and what they took."""
+
+    scores: list[Score]
+    seconds_per_shape: float | None
+
+
 @dataclass(frozen=True)
 class Drawing:
     """How a model's samples are drawn and scored."""
@@ -54,8 +62,8 @@ def verify(entry: Entry, workshop: Workshop, scratch: Workshop, *, dataset: str 
     model = obtain_published(scratch, method, entry)
     verdicts = []
     for drawing, group in groupby(sorted(entry.manifest.expected, key=_order), key=_drawing):
-        scores = draw_and_score(model, method, data, drawing, workshop=workshop, scratch=scratch)
-        found = {score.metric: score for score in scores}
+        scored = draw_and_score(model, method, data, drawing, workshop=workshop, scratch=scratch)
+        found = {score.metric: score for score in scored.scores}
         verdicts += [_verdict(expected, found.get(expected.metric)) for expected in group]
     return verdicts
 
@@ -82,7 +90,7 @@ def open_trained_on(entry: Entry, workshop: Workshop, dataset: str | None) -> Da
 
 def draw_and_score(
     model: Artefact, method: type[Method], data: Dataset, drawing: Drawing, *, workshop: Workshop, scratch: Workshop
-) -> list[Score]:
+) -> Scored:
     """The scores of samples drawn in `scratch`, against the test split prepared in `workshop`."""
     reference = stages.prepare(workshop, data, reference_ids(data), keep_meshes=True, title="reference shapes")
     train = stages.prepare(workshop, data, data.ids("train"), keep_meshes=False, title="training shapes")
@@ -99,7 +107,8 @@ def draw_and_score(
         seed=drawing.seed,
         neighbours=1,
     )
-    return stages.read_scores(scored)[0]
+    cost = stages.cost_of(model, samples, scratch.device)
+    return Scored(stages.read_scores(scored)[0], cost.sample_s_per_shape)
 
 
 def expected_scores(scores: Sequence[Score], drawing: Drawing) -> list[Expected]:

@@ -173,9 +173,9 @@ def test_verify(command, zoo):
     assert "outside" in out.splitlines()[0]
     assert "signature" in out.splitlines()[1]
     rewrite(zoo, dataset=zoo.manifest.dataset.model_copy(update={"limit": 11}))
-    code, _, err = command("zoo", "verify", "--quiet", "ellipsoids-chair")
-    assert code == 2
-    assert "another version" in err
+    code, out, _ = command("zoo", "verify", "--quiet", "ellipsoids-chair")
+    assert code == 1
+    assert "another version" in out
 
 
 def test_verify_links(command, zoo, tmp_path):
@@ -248,6 +248,21 @@ def test_add_refuses_nonsense(command, trained, tmp_path, monkeypatch, arguments
     assert code == 2
     assert complaint in err
     assert not (tmp_path / "zoo").exists()
+
+
+def test_scores_of_a_run_on_another_device_are_found_anew(command, trained, made, tmp_path, monkeypatch):
+    run, store = trained
+    monkeypatch.setenv("HDBENCH_STORE", str(store))
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    results["rows"][0]["cost"] |= {"device": "cuda", "sample_s_per_shape": 1e-9}
+    results["rows"][0]["scores"][0] |= {"value": 0.0, "interval": [0.0, 0.0]}
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    code, _, err = command("zoo", "add", "elsewhere", "--zoo", "zoo", "--quiet")
+    assert code == 0, err
+    here = open_entry(tmp_path / "zoo" / "ellipsoids-chair").manifest
+    assert here.expected == made.manifest.expected
+    assert here.sample_seconds_per_shape > 1e-6
 
 
 def test_add_replaces_only_entries(command, trained, tmp_path, monkeypatch):
