@@ -1,11 +1,10 @@
-import hashlib
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden import GOLDEN, needs_golden, weights_by_recipe
 from hdbench_baselines.diffusion import DiffusionRecipe
 from hdbench_baselines.dpc.method import DPC
 from hdbench_baselines.dpc.network import (
@@ -18,8 +17,6 @@ from hdbench_baselines.dpc.network import (
 )
 from safetensors.torch import load_file
 
-GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the golden data are not beside this checkout")
 CASES = ("flow_small", "flow_real", "gaussian_real")
 
 
@@ -32,19 +29,6 @@ def diffusion(**changes):
     return DPC.load_recipe("paper").diffusion.model_copy(update=changes)
 
 
-def recipe_tensor(seed, key, shape, bounds):
-    """The library-independent weights of the golden data (see their README)."""
-    low, high = bounds
-    start = int.from_bytes(hashlib.sha256(f"{seed}|{key}".encode()).digest()[:8], "little")
-    with np.errstate(over="ignore"):
-        z = np.uint64(start) + np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    share = (z >> np.uint64(40)).astype(np.float64) / 2**24
-    return torch.from_numpy((low + (high - low) * share).astype(np.float16).astype(np.float32).reshape(shape))
-
-
 def original_weights(case, model):
     manifest = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))
     arguments = next(entry["args"] for entry in manifest["files"] if entry["file"] == f"dpc/{case}_io.npz")
@@ -52,7 +36,7 @@ def original_weights(case, model):
     assert arguments["recipe_ranges"].keys() == state.keys()
     for key, bounds in arguments["recipe_ranges"].items():
         if bounds is not None:
-            state[key] = recipe_tensor(arguments["recipe_seed"], key, tuple(state[key].shape), bounds)
+            state[key] = weights_by_recipe(arguments["recipe_seed"], key, tuple(state[key].shape), *bounds)
     return state
 
 

@@ -1,18 +1,15 @@
-import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden import GOLDEN, needs_golden, weights_by_recipe
 from hdbench_baselines.diffusion import DiffusionRecipe
 from hdbench_baselines.hyperdiffusion.fields import FieldLayout
 from hdbench_baselines.hyperdiffusion.transformer import Transformer
 from safetensors.torch import load_file
 
-GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
 FOLDER = GOLDEN / "hyperdiffusion"
-needs_golden = pytest.mark.skipif(not FOLDER.is_dir(), reason="the golden data are not beside this checkout")
 SIZES_3D = FieldLayout((128, 128, 128), 4).sizes
 SIZES_4D = FieldLayout((128, 128, 128), 4, dimensions=4).sizes
 
@@ -20,20 +17,6 @@ SIZES_4D = FieldLayout((128, 128, 128), 4, dimensions=4).sizes
 def arrays(name):
     with np.load(FOLDER / name, allow_pickle=False) as stored:
         return {key: torch.from_numpy(stored[key]) for key in stored.files}
-
-
-def weights_by_recipe(seed, key, shape, low, high):
-    """Golden weights that are not stored: golden/README.md, 'Weights: stored or by recipe'."""
-    count = int(np.prod(shape))
-    start = int.from_bytes(hashlib.sha256(f"{seed}|{key}".encode()).digest()[:8], "little")
-    with np.errstate(over="ignore"):
-        z = np.uint64(start) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    share = (z >> np.uint64(40)).astype(np.float64) / 2**24
-    values = (low + (high - low) * share).astype(np.float16).astype(np.float32)
-    return torch.from_numpy(values.reshape(shape))
 
 
 @pytest.fixture(scope="module")

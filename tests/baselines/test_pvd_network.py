@@ -1,11 +1,10 @@
-import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden import GOLDEN, needs_golden, weights_by_recipe
 from hdbench_baselines.diffusion import DiffusionRecipe
 from hdbench_baselines.pvd.layers import Attention, ChannelGate
 from hdbench_baselines.pvd.pvcnn import PVCNN2, SHARES, Size, hierarchy, multiplications, time_features
@@ -13,8 +12,6 @@ from safetensors.torch import load_file
 
 from hdbench.geometry import point_operations
 
-GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden data are not beside this checkout")
 SMALL = Size(width=0.25, resolutions=(8, 4, 2), radii=(0.2, 0.4, 0.8, 1.6), neighbours=8, dropout=0.0)
 
 
@@ -26,19 +23,6 @@ def recorded(name):
 def entry(file):
     entries = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["files"]
     return next(item for item in entries if item["file"] == file)
-
-
-def by_recipe(seed, key, shape, low, high):
-    """The golden data's weights that are told by a rule instead of being stored (golden/README.md)."""
-    count = int(np.prod(shape))
-    start = int.from_bytes(hashlib.sha256(f"{seed}|{key}".encode()).digest()[:8], "little")
-    with np.errstate(over="ignore"):
-        z = np.uint64(start) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    unit = (z >> np.uint64(40)).astype(np.float64) / 2**24
-    return torch.from_numpy((low + (high - low) * unit).astype(np.float16).astype(np.float32).reshape(shape))
 
 
 def network_of(state):
@@ -118,7 +102,8 @@ class TestGolden:
             shapes = {name: value.shape for name, value in PVCNN2(Size()).state_dict().items()}
         ranges = {key.removeprefix("model.module."): bounds for key, bounds in facts["recipe_ranges"].items()}
         state = {
-            name: by_recipe(facts["recipe_seed"], name, tuple(shape), *ranges[name]) for name, shape in shapes.items()
+            name: weights_by_recipe(facts["recipe_seed"], name, tuple(shape), *ranges[name])
+            for name, shape in shapes.items()
         }
         with torch.inference_mode():
             out = network_of(state)(data["x"], data["t"])

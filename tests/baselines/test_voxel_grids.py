@@ -1,9 +1,9 @@
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 import trimesh
+from golden import GOLDEN, needs_golden
 from hdbench_baselines.placement import Placement
 from hdbench_baselines.voxel.recipe import GridRecipe, SamplingRecipe
 from hdbench_baselines.voxel.voxels import grid_surface, pitch, shape_of, surface_grid, voxelize, voxelize_all
@@ -15,8 +15,6 @@ from hdbench.progress import Progress
 from hdbench.shapes import Mesh, PointCloud
 from hdbench.shapes import Sequence as Frames
 
-GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden data are not beside this checkout")
 SIDES = np.array([2.0, 1.0, 0.1])
 CENTER = np.array([0.0, 3.0, 0.0])
 TRAVEL = np.array([0.25, 0.0, 0.0])

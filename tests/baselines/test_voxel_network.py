@@ -1,17 +1,14 @@
-import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden import GOLDEN, needs_golden, weights_by_recipe
 from hdbench_baselines.muon import Muon
 from hdbench_baselines.voxel.network import UNet, fold, sinusoids, unfold
 from hdbench_baselines.voxel.recipe import NetworkRecipe, VoxelRecipe
 from pydantic import ValidationError
 
-GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden data are not beside this checkout")
 TINY_3D = NetworkRecipe(multipliers=(1, 2), blocks=1, attention=(2,), heads=2)
 TINY_4D = NetworkRecipe(
     multipliers=(1, 2, 2),
@@ -21,20 +18,6 @@ TINY_4D = NetworkRecipe(
     scale_and_shift=True,
     residual_resampling=True,
 )
-
-
-def weights_by_recipe(seed, key, shape, low, high):
-    """Golden weights that are not stored: golden/README.md, 'Weights: stored or by recipe'."""
-    count = int(np.prod(shape))
-    start = int.from_bytes(hashlib.sha256(f"{seed}|{key}".encode()).digest()[:8], "little")
-    with np.errstate(over="ignore"):
-        z = np.uint64(start) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    share = (z >> np.uint64(40)).astype(np.float64) / 2**24
-    values = (low + (high - low) * share).astype(np.float16).astype(np.float32)
-    return torch.from_numpy(values.reshape(shape))
 
 
 def trace(model, grids):
