@@ -1,6 +1,5 @@
 """Plots of a run as SVG to stand inline in the page: drawn in the page's own colours, the same bytes each time."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from hdbench.reporting.columns import Column
 from hdbench.reporting.drawing import ACCENT, INK, LINE, MUTED, SURFACE, shortened, style, to_svg
 from hdbench.reporting.rounding import rounded
-from hdbench.reporting.tables import NOISE, Board, Line
+from hdbench.reporting.tables import Board, Line
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def score_panel(board: Board, index: int) -> str:
     with style():
         figure = Figure(figsize=(3.5, height))
         axes = figure.add_axes((0.36, 0.44 / height, 0.61, 1 - 0.46 / height))
-        axes.set_xlim(*_limits(board, index))
+        axes.set_xlim(*board.spans[index])
         axes.set_ylim(len(lines) - 0.4, -0.6)
         _draw_yardsticks(axes, board, index)
         for place, line in enumerate(lines):
@@ -70,12 +69,8 @@ def loss_panel(line: Line, index: int) -> str:
 
 def displayed(line: Line, index: int, column: Column) -> Span | None:
     """Value and interval of a line in column `index`, in the units of the table."""
-    cell = line.cells[index]
-    if cell is None or cell.score.value is None:
-        return None
-    value = cell.score.value
-    lo, hi = cell.score.interval or (value, value)
-    return Span(lo * column.scale, value * column.scale, hi * column.scale)
+    ends = line.displayed(index, column)
+    return Span(*ends) if ends else None
 
 
 def strip(board: Board, index: int, line: Line) -> Span | None:
@@ -83,7 +78,7 @@ def strip(board: Board, index: int, line: Line) -> Span | None:
     span = displayed(line, index, board.columns[index])
     if span is None:
         return None
-    low, high = _limits(board, index)
+    low, high = board.spans[index]
     lo, value, hi = (
         round(min(100.0, max(0.0, 100 * (end - low) / (high - low))), 2) for end in (span.lo, span.value, span.hi)
     )
@@ -94,23 +89,6 @@ def yardstick(board: Board, index: int) -> Span | None:
     """`strip` of real held-out shapes, or None where none have the models' signature."""
     line = board.yardstick(index)
     return strip(board, index, line) if line else None
-
-
-def _limits(board: Board, index: int) -> tuple[float, float]:
-    """The span of models and real shapes in column `index`, with a margin."""
-    column = board.columns[index]
-    ends = _ends([line for line in board.lines if line.method != NOISE], index, column)
-    ends = ends or _ends(board.lines, index, column) or [0.0]
-    if not isinstance(column.target, str):
-        ends.append(column.target * column.scale)
-    low, high = min(ends), max(ends)
-    margin = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
-    return low - margin, high + margin
-
-
-def _ends(lines: Sequence[Line], index: int, column: Column) -> list[float]:
-    spans = [span for line in lines if (span := displayed(line, index, column))]
-    return [end for span in spans for end in (span.lo, span.value, span.hi)]
 
 
 def _draw_yardsticks(axes: Axes, board: Board, index: int) -> None:

@@ -5,6 +5,7 @@ that hdbench put there run, and nothing load from elsewhere.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,7 +17,7 @@ from hdbench.reporting.cost_figures import CostPanel, cost_panels
 from hdbench.reporting.distances import LineStatistics
 from hdbench.reporting.figures import loss_panel, score_panel, strip, yardstick
 from hdbench.reporting.paper_figures import PaperFigure
-from hdbench.reporting.pictures import Gallery, Near, Pictures, shown_lines
+from hdbench.reporting.pictures import SHOWN, Gallery, Near, Pictures, shown_lines
 from hdbench.reporting.rounding import rounded, three_digits
 from hdbench.reporting.spread import cumulative, feature_maps, strips
 from hdbench.reporting.summary import Nearness, verdicts
@@ -35,6 +36,7 @@ def render_html(content: Content, pictures: Pictures, figures: Sequence[PaperFig
         loader.get_source(environment, name)[0] for name in ("report.css", "report.js", "viewer.js")
     )
     main, others = _tables(board)
+    plotted = replace(main, models=main.models[:SHOWN])
     viewer = viewer_page(tweaks)
     scale = facts.distance_scale(results)
     return environment.get_template("report.html.j2").render(
@@ -64,13 +66,13 @@ def render_html(content: Content, pictures: Pictures, figures: Sequence[PaperFig
         figures=figures,
         foreign_note=facts.foreign_note(main),
         has_band=any(main.yardstick(index) for index in range(len(main.columns))),
-        panels=[_score_panel(main, index) for index in range(len(main.columns))],
+        panels=[_score_panel(plotted, index) for index in range(len(plotted.columns))],
         spread=_spread_panels(content.statistics, scale),
         maps=_feature_maps(content.statistics),
         losses=_loss_panels(shown_lines(board)),
         machine=facts.machine(results),
         costs=_costs(board.lines),
-        cost_panels=[_marked(panel) for panel in cost_panels(main)],
+        cost_panels=[_marked(panel) for panel in cost_panels(plotted)],
         making=facts.making(results),
         appendices=facts.appendices(results),
     )

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from hdbench.reporting.columns import Column, with_remarks
 from hdbench.results import Results, Row, Score, best_rows
@@ -63,6 +64,14 @@ class Line:
         """Samples left out, over all seeds."""
         return sum(row.samples.invalid for row in self.rows)
 
+    def displayed(self, index: int, column: Column) -> tuple[float, float, float] | None:
+        """Lower end, value and upper end in `column`, the one at `index`, in the units of the table."""
+        cell = self.cells[index]
+        if cell is None or cell.score.value is None:
+            return None
+        low, high = cell.score.interval or (cell.score.value, cell.score.value)
+        return low * column.scale, cell.score.value * column.scale, high * column.scale
+
 
 @dataclass(frozen=True)
 class Board:
@@ -95,6 +104,21 @@ class Board:
 
         columns = tuple(self.columns[index] for index in kept)
         return Board(columns, tuple(map(cut, self.models)), tuple(map(cut, self.controls)))
+
+    @cached_property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """What models and real shapes span in each column, as displayed, with a margin; noise is far off."""
+        return tuple(self._span(index, column) for index, column in enumerate(self.columns))
+
+    def _span(self, index: int, column: Column) -> tuple[float, float]:
+        shown = [(line.method == NOISE, line.displayed(index, column) or ()) for line in self.lines]
+        ends = [end for is_noise, triple in shown if not is_noise for end in triple]
+        ends = ends or [end for _, triple in shown for end in triple] or [0.0]
+        if not isinstance(column.target, str):
+            ends.append(column.target * column.scale)
+        low, high = min(ends), max(ends)
+        margin = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
+        return low - margin, high + margin
 
     def yardstick(self, index: int) -> Line | None:
         """The held-out control, where its value in column `index` may be compared with the models': same signature."""
