@@ -1,5 +1,6 @@
 """From a trained model to an entry of the zoo: files, hashes, expected scores, model.toml and card."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -112,6 +113,7 @@ def add_model(
     method = method_of(folder)
     data = open_limited(dataset, category, limit, strict=False, store=workshop.store, progress=workshop.progress)
     entrant = make_entrant(method, data, preset, changes)
+    _refuse_other_recipe(folder, recipe_hash(entrant.recipe))
     layout = "sequences" if data.kind == "sequence" else "clouds"
     candidate = _Candidate(
         method=method,
@@ -126,6 +128,16 @@ def add_model(
         scored=None,
     )
     return _add(candidate, zoo, workshop, statement)
+
+
+def _refuse_other_recipe(folder: Path, expected: str) -> None:
+    """Raise HdbenchError where a model says itself, in the `recipe` of its `model.json`, that it is another's."""
+    try:
+        stated = json.loads((folder / "model.json").read_text(encoding="utf-8"))["recipe"]
+    except (OSError, ValueError, KeyError, TypeError):  # a method may write down its recipe elsewhere
+        return
+    if digest(stated) != expected:
+        raise HdbenchError(f"{folder} was not fitted with this recipe; give the --preset and --set it was fitted with.")
 
 
 def _from_row(results: Results, row: Row, workshop: Workshop) -> _Candidate:

@@ -232,6 +232,10 @@ def test_add_a_fitted_model(command, tmp_path):
     assert entry.manifest.selection == "by hand"
     assert entry.manifest.sources == ["embedded", "hf://me/it"]
     assert entry.manifest.expected[0].count == 10
+    (tmp_path / "mine" / "model.json").write_text('{"recipe": {"subdivisions": 3}}')
+    code, _, err = command(*add, "--category", "chair")
+    assert code == 2
+    assert "not fitted with this recipe" in err
 
 
 @pytest.mark.parametrize(
