@@ -41,7 +41,7 @@ def extract_archive(archive: Path, folder: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as packed:
-            members = [member for member in packed.infolist() if not member.is_dir()]
+            members = [member for member in packed.infolist() if not member.filename.endswith("/")]
             _refuse_members(archive, members)
             left = LARGEST_ARCHIVE
             for member in members:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hdbench.errors import HdbenchError
 
@@ -57,8 +58,23 @@ def _hdf5() -> Target:
 
 def _zip() -> Target:
     from hdbench.datasets.archives import archive_members, read_member
+    from hdbench.leaderboard.archives import extract_archive
 
-    return lambda path: [read_member(path, name, limit=1 << 24) for name in archive_members(path)]
+    def extract(path: Path) -> None:
+        with TemporaryDirectory(dir=path.parent) as folder:
+            extract_archive(path, Path(folder))
+        beside = {child.name for child in path.parent.iterdir() if not child.name.startswith("failure-")}
+        assert beside == {path.name}, f"it wrote {beside}"
+
+    def read(path: Path) -> object:
+        return _any(
+            [
+                lambda: [read_member(path, name, limit=1 << 24) for name in archive_members(path)],
+                lambda: extract(path),
+            ]
+        )
+
+    return read
 
 
 def _toml() -> Target:
