@@ -29,6 +29,8 @@ LEVEL = 0.05
 POWER = 0.8
 _NORMAL = NormalDist()
 _LARGEST_COUNT = 10**9
+_ABOUT_CERTAINTY = ("interval:", "warning:")
+"""Facts of a signature that change with the number of valid samples, and change no value."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,6 @@ class _Measured:
         """sha256 of the points, by seed."""
         return [one.samples.sha256 for one in self.samplings]
 
-    @property
-    def smallest(self) -> int:
-        """The number of shapes in the smallest sample set."""
-        return min(one.samples.count for one in self.samplings)
-
 
 class _Change(NamedTuple):
     worse: float
@@ -149,16 +146,13 @@ def gate(
         for document, path in zip(documents, (new, old), strict=True)
     )
     measured_new, measured_old = _measured(rows_new), _measured(rows_old)
-    had = {key: before for key, before in measured_old.items() if before.value is not None}
-    _refuse_missing(had.keys(), measured_new.keys(), new, old)
-    cases = [
-        _case(key, measured_new[key], before, rule, seed=seed)
-        for key, before in had.items()
-        if (rule := threshold_of(key.metric, thresholds))
-    ]
+    had = {key for key, before in measured_old.items() if before.value is not None}
+    rules = {key: rule for key in measured_old if key in had and (rule := threshold_of(key.metric, thresholds))}
+    _refuse_missing(rules.keys(), measured_new.keys(), new, old)
+    cases = [_case(key, measured_new[key], measured_old[key], rule, seed=seed) for key, rule in rules.items()]
     if rule := threshold_of(INVALID, thresholds):
         cases += [_invalid(*place, rows_new[place], rows_old[place], rule) for place in rows_old if place in rows_new]
-    findings = [*_findings(cases), *_fresh(measured_new, had.keys(), thresholds)]
+    findings = [*_findings(cases), *_fresh(measured_new, had, thresholds)]
     notes = _bit_notes((documents[0].provenance, documents[1].provenance), measured_new, measured_old)
     return GateReport(tuple(findings), tuple(notes))
 
@@ -212,7 +206,10 @@ def _measured(rows: Mapping[tuple[str, str], Sequence[_Sampling]]) -> dict[_Key,
 def _refuse_missing(old_keys: Iterable[_Key], new_keys: Iterable[_Key], new: Path, old: Path) -> None:
     wanted, there = set(old_keys), set(new_keys)
     if not wanted & there:
-        raise HdbenchError(f"{new} and {old} have no method, protocol and dataset in common; compare like with like.")
+        raise HdbenchError(
+            f"{new} and {old} have no method, protocol and dataset in common with a "
+            "metric that is gated; compare like with like."
+        )
     if missing := sorted(wanted - there):
         first = missing[0]
         raise HdbenchError(
@@ -233,10 +230,10 @@ def _change(key: _Key, new: _Measured, old: _Measured, *, seed: int) -> _Change:
     _refuse_unlike(key, new, old)
     if new.samples == old.samples and [one.value for one in new.scores] == [one.value for one in old.scores]:
         return _Change(0.0, 0.0, "the same to the last bit")
-    if min(new.smallest, old.smallest) < SMALLEST_SET:
-        return _Change(0.0, math.inf, f"fewer than {SMALLEST_SET} shapes; draw more samples (--count)")
     target = old.scores[0].target
     paired = _scored_sets(key, new), _scored_sets(key, old)
+    if any(min(one.reference_count, one.sample_count) < SMALLEST_SET for sets in paired for one in sets):
+        return _Change(0.0, math.inf, f"a set has fewer than {SMALLEST_SET} shapes; draw more (--count)")
     if paired[0] and paired[1]:
         compared = compare(*paired, metric=key.metric, target=target, seed=seed, splits=splits_of(key.metric))
         for stated, found in ((new.value, compared.value_a), (old.value, compared.value_b)):
@@ -256,16 +253,19 @@ def _change(key: _Key, new: _Measured, old: _Measured, *, seed: int) -> _Change:
 
 def _refuse_unlike(key: _Key, new: _Measured, old: _Measured) -> None:
     """Raise HdbenchError unless all values say that they were made in one way and are numbers one can reckon with."""
-    facts = [
-        {*score.signature.split("|"), f"target:{score.target}", f"unit:{score.unit}"}
-        for score in (*new.scores, *old.scores)
-    ]
+    facts = [_facts(score) for score in (*new.scores, *old.scores)]
     if differing := facts[0].union(*facts) - facts[0].intersection(*facts):
         raise HdbenchError(
             f"{key.metric} was measured in different ways ({', '.join(sorted(differing))}); measure both alike."
         )
     if not (math.isfinite(new.value or 0) and math.isfinite(old.value or 0)):
         raise HdbenchError(f"{key.metric} has values too large to be compared; score the shapes again.")
+
+
+def _facts(score: Score) -> set[str]:
+    """All that decides the value, as `name:value`."""
+    stated = (fact for fact in score.signature.split("|") if not fact.startswith(_ABOUT_CERTAINTY))
+    return {*stated, f"target:{score.target}", f"unit:{score.unit}"}
 
 
 def _scored_sets(key: _Key, measured: _Measured) -> list[ScoredSet]:

@@ -105,7 +105,7 @@ def test_a_handful_of_samples_is_underpowered_too_unless_nothing_has_changed(wri
     found = verdicts(gate(new, old))
     assert {found[metric] for metric in ("mmd_cd", "cov_cd", "nna_cd", "jsd")} == {"underpowered"}
     notes = {finding.note for finding in gate(new, old).findings}
-    assert "fewer than 8 shapes; draw more samples (--count)" in notes
+    assert "a set has fewer than 8 shapes; draw more (--count)" in notes
     same = gate(old, old)
     assert {verdict for metric, verdict in verdicts(same).items() if metric != "invalid"} == {"ok"}
 
@@ -144,6 +144,25 @@ def test_a_value_that_is_no_more_is_a_regression_and_one_that_is_new_is_not_judg
     assert explanation(found(gate(lost, old), "nna_cd")) == "it has no value any more; none of 40 samples is valid"
     assert found(gate(old, lost), "nna_cd").verdict == "new"
     assert not gate(old, lost).has("regressed")
+
+
+def test_a_model_of_which_hardly_a_sample_is_valid_is_judged(write):
+    """What changes in a signature with the number of valid samples is no other way of measuring."""
+    old = write("whole", shapes(1, 40), count=40)
+    broken = shapes(2, 40)
+    broken[4:] = np.nan
+    found = verdicts(gate(write("broken", broken, count=40), old))
+    assert found["invalid"] == "regressed"
+    assert found["nna_cd"] == "underpowered"
+
+
+def test_what_is_not_gated_may_be_missing(write, tmp_path):
+    old, new = (write(f"missing-{seed}", shapes(seed, 40), count=40) for seed in (1, 2))
+
+    def forget_halves(document):
+        document["scores"] = [score for score in document["scores"] if not score["metric"].endswith("_samples")]
+
+    assert verdicts(gate(rewritten(new, tmp_path, forget_halves), old)) == verdicts(gate(new, old))
 
 
 def test_a_floor_forgives_what_is_sure_but_small(write):
