@@ -38,6 +38,7 @@ from hdbench.cli_options import (
     open_workshop,
     print_table,
 )
+from hdbench.cli_runs import runs_app
 from hdbench.cli_zoo import zoo_app
 from hdbench.errors import HdbenchError
 from hdbench.redaction import redacted
@@ -60,6 +61,7 @@ app.add_typer(leaderboard_app, name="leaderboard")
 app.add_typer(leaderboard_app, name="leaderboard")
 app.add_typer(methods_app, name="methods")
 app.add_typer(protocols_app, name="protocols")
+app.add_typer(runs_app, name="runs")
 app.add_typer(zoo_app, name="zoo")
 
 

@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -186,6 +186,7 @@ class Store:
         """
         folder = self.root / "artefacts" / key.stage / key.digest
         if self._is_whole(folder):
+            _note_use(folder)
             return Artefact(key, folder, fresh=False)
         workspace = self.root / "workspaces" / key.stage / key.digest
         with lock(self.root / "locks" / f"{key.stage}-{key.digest}", waiting=partial(self._say_waiting, key)):
@@ -212,6 +213,12 @@ class Store:
             return all(file_digest(folder / name) == entry["sha256"] for name, entry in files.items())
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             return False
+
+
+def _note_use(folder: Path) -> None:
+    """Let the manifest's time say when the artefact was last used; a store that cannot be written does without."""
+    with suppress(OSError):
+        os.utime(folder / MANIFEST)
 
 
 def _write_manifest(folder: Path, key: Key) -> None:
