@@ -205,11 +205,10 @@ def _measured(rows: Mapping[tuple[str, str], Sequence[_Sampling]]) -> dict[_Key,
 
 def _refuse_missing(old_keys: Iterable[_Key], new_keys: Iterable[_Key], new: Path, old: Path) -> None:
     wanted, there = set(old_keys), set(new_keys)
+    if not wanted:
+        raise HdbenchError(f"{old} has no value that is gated (controls are not); hold against results of a method.")
     if not wanted & there:
-        raise HdbenchError(
-            f"{new} and {old} have no method, protocol and dataset in common with a "
-            "metric that is gated; compare like with like."
-        )
+        raise HdbenchError(f"{new} and {old} have no method, protocol and dataset in common; compare like with like.")
     if missing := sorted(wanted - there):
         first = missing[0]
         raise HdbenchError(

@@ -261,6 +261,11 @@ def test_folders_of_runs_seeds_and_controls(write, tmp_path):
     report = gate(old, old)
     assert {finding.method for finding in report.findings} == {"pvd"}
     assert report.notes == ("Samples and values are the same to the last bit.",)
+    controls = results_of(scores, tmp_path / "controls", changes=({"source": "control"},))
+    with pytest.raises(HdbenchError, match="no value that is gated"):
+        gate(old, controls)
+    with pytest.raises(HdbenchError, match="no method, protocol and dataset in common"):
+        gate(scores, old)
     unsteady = results_of(scores, tmp_path / "unsteady", changes=({"samples": other["samples"]}, {}))
     notes = gate(unsteady, old).notes
     assert notes == ("The same code, model, seeds and machine gave other samples: pvd is not deterministic.",)
