@@ -73,7 +73,7 @@ class DatasetVersion(Record):
     @property
     def signature(self) -> str:
         """What stands under `data:` in the signatures of scores against it."""
-        return f"{self.name}/{self.category}/{self.split}@{self.version}"
+        return f"{self.name}/{self.category}/{self.split}@{self.version}".replace("|", "/")
 
 
 class SampleFile(Record):

@@ -98,6 +98,19 @@ def test_a_gallery_cannot_name_other_files(board, tmp_path):
     assert not (tmp_path / "site").exists()
 
 
+def test_an_entry_without_any_value_still_has_its_place(board, tmp_path):
+    def nothing(document):
+        for score in document["protocols"][0]["scores"]:
+            score.update(value=None, interval=None, reason="too few shapes")
+
+    change_scores(add_entry(board, 0, name="Nothing"), nothing)
+    assert "Nothing" in built(board, tmp_path / "alone")
+    add_entry(board, 1)
+    page = built(board, tmp_path / "site")
+    assert "too few shapes" in page
+    assert page.index("Model 1") < page.index(">Nothing<")
+
+
 def test_flags_are_shown(board, tmp_path):
     add_entry(board, 0, audited=audit(near_copies=0.5, p_value=0.0001))
     assert '<span class="pill alarm" title="50% of the samples' in built(board, tmp_path / "site")
