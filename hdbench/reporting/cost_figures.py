@@ -13,6 +13,7 @@ from hdbench.results import Cost
 
 _QUALITY = ("nna_cd", "mmd_cd")
 """What costs are held against."""
+_LEAST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ def _points(board: Board, index: int, cost_of: Callable[[Cost], float | None]) -
 
 
 def _cost(line: Line, cost_of: Callable[[Cost], float | None]) -> float | None:
-    """The mean over the rows of a line; None where one has no positive cost."""
+    """The mean over the rows of a line; None where one has none worth a place on an axis."""
     costs = [cost_of(row.cost) for row in line.rows]
-    known = [cost for cost in costs if cost is not None and cost > 0]
+    known = [cost for cost in costs if cost is not None and cost > _LEAST]
     return sum(known) / len(known) if len(known) == len(costs) else None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from hdbench.comparison import read_statistics
 from hdbench.errors import HdbenchError
 from hdbench.metrics.scoring import Statistics
+from hdbench.reporting.plausible import refuse_implausible
 from hdbench.results import Provenance, Results, Row, Score, load_results
 
 
@@ -62,7 +63,9 @@ def open_runs(folders: Sequence[Path]) -> Record:
 def _open(folder: Path) -> Results:
     if not (folder / "results.json").is_file():
         raise HdbenchError(f"{folder} is not the folder of a run: it holds no results.json; make one with hdbench run.")
-    return load_results(folder)
+    results = load_results(folder)
+    refuse_implausible(results, str(folder / "results.json"))
+    return results
 
 
 def _identity(row: Row) -> Hashable:

@@ -92,6 +92,25 @@ class Browser:
         """The visible part of the page as PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
+    def press(self, key: str) -> None:
+        """Press and let go of a key, wherever the focus is."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        codes = {"Enter": 13, "Escape": 27, "ArrowLeft": 37}
+        common = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **common, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def drag(self, start: tuple[float, float], *, by: tuple[float, float]) -> None:
+        """Drag the mouse from `start` with its left button."""
+        (x, y), (across, down) = start, by
+        self.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", clickCount=1)
+        for step in range(1, 6):
+            place = {"x": x + across * step / 5, "y": y + down * step / 5}
+            self.call("Input.dispatchMouseEvent", type="mouseMoved", **place, button="left", buttons=1)
+        self.call(
+            "Input.dispatchMouseEvent", type="mouseReleased", x=x + across, y=y + down, button="left", clickCount=1
+        )
+
     def close(self) -> None:
         """End the browser."""
         self._process.terminate()

@@ -3,12 +3,15 @@ from pathlib import Path
 
 import numpy as np
 
+from hdbench.metrics.nearest import lists_from_matrix
+from hdbench.metrics.scoring import Statistics
 from hdbench.progress import Progress
 from hdbench.reporting.content import Content
 from hdbench.reporting.merging import Record
 from hdbench.reporting.report import write_report
 from hdbench.results import Cost, DatasetInfo, Neighbours, Provenance, Results, Row, Score, SetInfo, to_json
 from hdbench.shapes import Mesh, PointCloud, Shape, write_shape_set
+from hdbench.store import file_digest
 
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
 QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
@@ -162,3 +165,47 @@ def example_run(folder: Path) -> SmallRun:
         "noise": [cloud(30 + index) for index in range(4)],
     }
     return SmallRun(folder, example_results(), shapes)
+
+
+def whole_run(folder: Path) -> SmallRun:
+    """Four models and three controls with five scores, other protocols and statistics: as much as a default run has."""
+    run = example_run(folder)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.shapes |= {name: [cloud(100 + 10 * place + index) for index in range(4)] for place, name in enumerate(MORE)}
+    rows = [
+        *run.results.rows[:2],
+        *(run.results.rows[1].model_copy(update={"method": name, "title": name.capitalize()}) for name in MORE),
+        *run.results.rows[2:],
+    ]
+    full = [_with_everything(run.folder, entry, place) for place, entry in enumerate(rows)]
+    run.results = run.results.model_copy(update={"rows": full})
+    return run
+
+
+MORE = ("gamma", "delta")
+
+
+def _with_everything(folder: Path, entry: Row, place: int) -> Row:
+    rng = np.random.default_rng(place)
+    count = entry.samples.count
+    lists = lists_from_matrix(rng.uniform(0.01, 1, (4 + count, 4 + count)), reference_count=4)
+    features = {"reference_features": np.random.default_rng(9).normal(size=(4, 6))}
+    features["sample_features"] = rng.normal(size=(count, 6))
+    arrays = {f"hyperdiffusion/cd/{name}": array for name, array in lists.arrays().items()}
+    arrays |= {f"hyperdiffusion/features/{name}": array for name, array in features.items()}
+    path = folder / f"{entry.method}.statistics.npz"
+    Statistics(arrays).save(path)
+    more = [score("fpd", 20.0 + place, 3.0, unit="1"), score("kpd", 0.5 + place / 10, 0.2, unit="1")]
+    elsewhere = [
+        one.model_copy(update={"protocol": name, "signature": f"{one.metric}|protocol:{name}|samples:4"})
+        for name in ("dpc", "pvd")
+        for one in entry.scores
+    ]
+    update = {
+        "scores": [*entry.scores, *more],
+        "other_scores": elsewhere,
+        "statistics": {path.name: file_digest(path)},
+        "model": f"{entry.method}-hash",
+        "cost": Cost(fit_s=10.0**place, sample_s_per_shape=0.1 * (place + 1), peak_memory_bytes=10**9 + place * 10**8),
+    }
+    return entry.model_copy(update=update)
