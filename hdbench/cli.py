@@ -20,13 +20,13 @@ from hdbench import __version__
 from hdbench.cli_data import data_app
 from hdbench.cli_groups import methods_app, protocols_app
 from hdbench.cli_leaderboard import leaderboard_app
-from hdbench.cli_leaderboard import leaderboard_app
 from hdbench.cli_options import (
     AsJson,
     Category,
     Dataset,
     Device,
     Limit,
+    LogFile,
     Preset,
     Protocol,
     Quiet,
@@ -57,7 +57,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
-app.add_typer(leaderboard_app, name="leaderboard")
 app.add_typer(leaderboard_app, name="leaderboard")
 app.add_typer(methods_app, name="methods")
 app.add_typer(protocols_app, name="protocols")
@@ -94,6 +93,7 @@ def run(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CATEGORY-HASH if not given.")] = None,
     strict: Strict = False,
+    log_file: LogFile = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -119,7 +119,7 @@ def run(
         figures=figures,
         train=train,
     )
-    progress = choose_progress(quiet=quiet)
+    progress = choose_progress(quiet=quiet, log_file=log_file, device=plan.device)
     folder = out or Path("runs") / plan.folder_name
     carried = Run(plan, store=Store(progress=progress), folder=folder, progress=progress)
     progress.say(carried.outline())
@@ -150,6 +150,7 @@ def fit(
         Path | None, typer.Option(help="The model's folder; models/CATEGORY-METHOD-HASH if not given.")
     ] = None,
     strict: Strict = False,
+    log_file: LogFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit one method and write its model into a folder; `hdbench run` uses the same model."""
@@ -167,7 +168,8 @@ def fit(
         from_fields=from_fields,
         strict=strict,
     )
-    print(f"Model: {fit_model(plan, open_workshop(choose_progress(quiet=quiet), device), out)}")
+    progress = choose_progress(quiet=quiet, log_file=log_file, device=device_called(device))
+    print(f"Model: {fit_model(plan, open_workshop(progress, device), out)}")
 
 
 @app.command(epilog="Example: hdbench sample models/airplane-hyperdiffusion-0123456789 --count 64 --seed 1 --out mine")
@@ -177,6 +179,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="The samples' folder; MODEL-samples-SEED if not given.")] = None,
+    log_file: LogFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw shapes from a model; `hdbench evaluate` reads the folder."""
@@ -185,7 +188,8 @@ def sample(
 
     named = model if model.name not in ("", "..") else model.resolve()
     folder = out or Path(f"{named}-samples-{seed}")
-    drawn = draw_samples(model, folder, open_workshop(choose_progress(quiet=quiet), device), count=count, seed=seed)
+    progress = choose_progress(quiet=quiet, log_file=log_file, device=device_called(device))
+    drawn = draw_samples(model, folder, open_workshop(progress, device), count=count, seed=seed)
     print(f"{drawn} samples: {folder}")
 
 
@@ -212,6 +216,7 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the scores and their statistics here.")
     ] = None,
+    log_file: LogFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Score anyone's shapes against reference shapes under any paper's protocol."""
@@ -231,7 +236,7 @@ def evaluate(
         extractor=extractor,
         backend=backend,
         seed=seed,
-        progress=choose_progress(quiet=quiet),
+        progress=choose_progress(quiet=quiet, log_file=log_file),
     )
     if json_file:
         evaluation.write(json_file)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +23,9 @@ Protocol = Annotated[
     str | None, typer.Option(help="How shapes become numbers; hyperdiffusion, or hyperdiffusion-4d, if not given.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")]
+LogFile = Annotated[
+    Path | None, typer.Option(help="Append what is done, how long it takes and on how much memory: JSON lines.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on the first file that cannot be read.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Preset = Annotated[str, typer.Option(help="smoke, default, paper, or a recipe file of your own.")]

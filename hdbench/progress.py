@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress as RichBars
     from rich.progress import TaskID
 
@@ -25,6 +27,11 @@ class Progress:
     def task(self, description: str, total: int, *, done: int = 0) -> Iterator[Task]:
         """Open a task of `total` steps, `done` of them finished in an earlier, interrupted run."""
         yield _Silent()
+
+    @contextmanager
+    def stage(self, name: str, key: str, *, fresh: bool) -> Iterator[None]:
+        """Open a stage that makes the artefact `key`, or (not `fresh`) found it: for logs, nobody is shown it."""
+        yield
 
     def say(self, message: str) -> None:
         """Show one line."""
@@ -125,11 +132,14 @@ class _Bar:
         self.bars.update(self.identifier, advance=steps, note=note)
 
 
-def choose_progress(*, quiet: bool) -> Progress:
-    """Bars where standard error is a terminal, plain lines where not, silence on request."""
-    if quiet:
-        return Progress()
-    return RichProgress() if sys.stderr.isatty() else PlainProgress()
+def choose_progress(*, quiet: bool, log_file: "Path | None" = None, device: str = "cpu") -> Progress:
+    """Bars where standard error is a terminal, plain lines where not, silence on request; also written to a file."""
+    shown = Progress() if quiet else RichProgress() if sys.stderr.isatty() else PlainProgress()
+    if log_file is None:
+        return shown
+    from hdbench.journal import Journal
+
+    return Journal(shown, log_file, device=device)
 
 
 def _duration(seconds: float) -> str:

@@ -187,7 +187,8 @@ class Store:
         folder = self.root / "artefacts" / key.stage / key.digest
         if self._is_whole(folder):
             _note_use(folder)
-            return Artefact(key, folder, fresh=False)
+            with self.progress.stage(key.stage, key.digest, fresh=False):
+                return Artefact(key, folder, fresh=False)
         workspace = self.root / "workspaces" / key.stage / key.digest
         with lock(self.root / "locks" / f"{key.stage}-{key.digest}", waiting=partial(self._say_waiting, key)):
             if self._is_whole(folder):  # another process made it while this one waited
@@ -196,7 +197,8 @@ class Store:
                 shutil.rmtree(folder)
             workspace.mkdir(parents=True, exist_ok=True)
             remove_leftovers(workspace)
-            make(workspace)
+            with self.progress.stage(key.stage, key.digest, fresh=True):
+                make(workspace)
             _write_manifest(workspace, key)
             folder.parent.mkdir(parents=True, exist_ok=True)
             workspace.rename(folder)
