@@ -339,7 +339,9 @@ class PreparedDataset:
         inverted = [name for name, inside in self.inside.items() if inside.inverted]
         hollow = [name for name, inside in self.inside.items() if inside.filled < HOLLOW]
         doubtful = float(np.median([inside.doubtful for inside in self.inside.values()]))
-        lines = [f"occupancy: {len(self.inside)} meshes, of whose bounding boxes {doubtful:.1%} are doubtful (median)"]
+        lines = [
+            f"occupancy: {len(self.inside)} meshes, {doubtful:.1%} of the places near their surface doubtful (median)"
+        ]
         if inverted:
             lines.append(f"turned outwards: {len(inverted)}, such as {inverted[0]}")
         if hollow:
