@@ -12,6 +12,7 @@ from hdbench.errors import HdbenchError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hdbench.execution import Engine
     from hdbench.progress import Progress
     from hdbench.stages import Workshop
 
@@ -28,6 +29,9 @@ LogFile = Annotated[
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on the first file that cannot be read.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", metavar="local|ray[://ADDRESS]", help="Where to compute: here, or on a Ray cluster.")
+]
 Preset = Annotated[str, typer.Option(help="smoke, default, paper, or a recipe file of your own.")]
 Limit = Annotated[int | None, typer.Option(min=2, help="At most so many shapes of each split, for a quick try.")]
 Set = Annotated[
@@ -42,13 +46,25 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def open_workshop(progress: "Progress", device: str) -> "Workshop":
-    """What the stages work with; `device` as on the command line."""
-    from hdbench.execution import cpu_count
+def open_workshop(progress: "Progress", device: str, engine: str = "local") -> "Workshop":
+    """What the stages work with; `device` and `engine` as on the command line."""
     from hdbench.stages import Workshop
     from hdbench.store import Store
 
-    return Workshop(Store(progress=progress), progress, device_called(device), cpu_count())
+    chosen = engine_called(engine)
+    return Workshop(Store(progress=progress), progress, device_called(device), chosen.workers, chosen)
+
+
+def engine_called(name: str) -> "Engine":
+    """The engine that the command line calls `name`; HdbenchError where there is none."""
+    from hdbench.execution import LOCAL
+    from hdbench.ray_engine import RayEngine
+
+    if name == "local":
+        return LOCAL
+    if name != "ray" and not name.startswith("ray://"):
+        raise HdbenchError(f"Unknown engine {name!r}; choose local, ray, or ray://ADDRESS.")
+    return RayEngine(name.removeprefix("ray").removeprefix("://") or None)
 
 
 def device_called(name: str) -> str:

@@ -204,6 +204,10 @@ class Store:
             workspace.rename(folder)
         return Artefact(key, folder, fresh=True)
 
+    def holds(self, key: Key) -> bool:
+        """Whether the artefact of `key` is there, and whole."""
+        return self._is_whole(self.root / "artefacts" / key.stage / key.digest)
+
     def _say_waiting(self, key: Key) -> None:
         self.progress.say(f"Waiting for another hdbench process that is making the same {key.stage}.")
 
