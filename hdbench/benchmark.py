@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from hdbench import stages
+from hdbench.cluster import fit_ahead
 from hdbench.datasets.base import SPLITS, Dataset, Limited, Referenced
 from hdbench.datasets.collection import Collection
 from hdbench.datasets.preparation import Inside
 from hdbench.datasets.registry import open_dataset
 from hdbench.errors import HdbenchError
 from hdbench.evaluation import PointSet
-from hdbench.execution import cpu_count
+from hdbench.execution import LOCAL, Engine, cpu_count
 from hdbench.method import Method, broken_methods, get_method, methods
 from hdbench.metrics.protocols import get_protocol, usual_protocol
 from hdbench.other_protocols import score_under_others
@@ -92,9 +93,9 @@ class _Prepared:
 class Run:
     """A plan being carried out with one store into one folder."""
 
-    def __init__(self, plan: Plan, *, store: Store, folder: Path, progress: Progress) -> None:
+    def __init__(self, plan: Plan, *, store: Store, folder: Path, progress: Progress, engine: Engine = LOCAL) -> None:
         self.plan, self.folder, self.progress = plan, folder, progress
-        self.workshop = Workshop(store, progress, plan.device, cpu_count())
+        self.workshop = Workshop(store, progress, plan.device, engine.workers, engine)
         named = None if plan.protocol is None else get_protocol(plan.protocol)  # a mistyped name before any work
         self.dataset = open_limited(
             plan.dataset, plan.category, plan.limit, strict=plan.strict, store=store, progress=progress
@@ -148,6 +149,8 @@ class Run:
 
     def _fill(self) -> Results:
         prepared = self._prepare()
+        fitted = [entrant for entrant in self.entrants if entrant.name not in self.published]
+        fit_ahead(self.workshop, self.dataset, fitted, seed=self.plan.seed)
         rows = [row for entrant in self.entrants for row in self._enter(entrant, prepared)]
         named = {name for row in rows for entry in row.neighbours for name in entry.training}
         shown = stages.prepare(self.workshop, self.dataset, tuple(sorted(named)), keep_meshes=True, title="neighbours")

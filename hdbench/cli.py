@@ -25,6 +25,7 @@ from hdbench.cli_options import (
     Category,
     Dataset,
     Device,
+    EngineName,
     Limit,
     LogFile,
     Preset,
@@ -34,6 +35,7 @@ from hdbench.cli_options import (
     Strict,
     console,
     device_called,
+    engine_called,
     names,
     open_workshop,
     print_table,
@@ -91,6 +93,7 @@ def run(
     train: Annotated[
         bool, typer.Option("--train", help="Train every method, also where the zoo has its model.")
     ] = False,
+    engine: EngineName = "local",
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CATEGORY-HASH if not given.")] = None,
     strict: Strict = False,
     log_file: LogFile = None,
@@ -121,7 +124,7 @@ def run(
     )
     progress = choose_progress(quiet=quiet, log_file=log_file, device=plan.device)
     folder = out or Path("runs") / plan.folder_name
-    carried = Run(plan, store=Store(progress=progress), folder=folder, progress=progress)
+    carried = Run(plan, store=Store(progress=progress), folder=folder, progress=progress, engine=engine_called(engine))
     progress.say(carried.outline())
     results = carried.execute()
     if as_json:
@@ -146,6 +149,7 @@ def fit(
     from_fields: Annotated[
         Path | None, typer.Option(help="Learn from the neural fields in this folder, not from the dataset's shapes.")
     ] = None,
+    engine: EngineName = "local",
     out: Annotated[
         Path | None, typer.Option(help="The model's folder; models/CATEGORY-METHOD-HASH if not given.")
     ] = None,
@@ -169,7 +173,7 @@ def fit(
         strict=strict,
     )
     progress = choose_progress(quiet=quiet, log_file=log_file, device=device_called(device))
-    print(f"Model: {fit_model(plan, open_workshop(progress, device), out)}")
+    print(f"Model: {fit_model(plan, open_workshop(progress, device, engine), out)}")
 
 
 @app.command(epilog="Example: hdbench sample models/airplane-hyperdiffusion-0123456789 --count 64 --seed 1 --out mine")
@@ -178,6 +182,7 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="How many.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
     device: Device = "auto",
+    engine: EngineName = "local",
     out: Annotated[Path | None, typer.Option(help="The samples' folder; MODEL-samples-SEED if not given.")] = None,
     log_file: LogFile = None,
     quiet: Quiet = False,
@@ -189,7 +194,8 @@ def sample(
     named = model if model.name not in ("", "..") else model.resolve()
     folder = out or Path(f"{named}-samples-{seed}")
     progress = choose_progress(quiet=quiet, log_file=log_file, device=device_called(device))
-    drawn = draw_samples(model, folder, open_workshop(progress, device), count=count, seed=seed)
+    workshop = open_workshop(progress, device, engine)
+    drawn = draw_samples(model, folder, workshop, count=count, seed=seed)
     print(f"{drawn} samples: {folder}")
 
 

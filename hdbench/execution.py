@@ -1,23 +1,27 @@
-"""Where units of work run: in this process, or in a pool of processes on this machine.
+"""Where units of work run: in this process, in a pool of processes on this machine, or wherever an engine says.
 
 A unit is a pure function of picklable arguments. Results come back in the order of the units, so nothing
-downstream can tell how many workers there were.
+downstream can tell how many workers there were, or where.
 """
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing.connection import Connection, wait
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 
 from hdbench.progress import Progress
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+
+ONE_THREAD = MappingProxyType({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"})
+"""Environment of a worker process, whoever starts it: there is one per core."""
 
 
 def cpu_count() -> int:
@@ -25,30 +29,60 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_units(
-    function: Callable[[Unit], Result],
-    units: Iterable[Unit],
-    *,
-    workers: int,
-    progress: Progress,
-    description: str,
-    weight: Callable[[Unit], int] = lambda unit: 1,
-    total: int | None = None,
-    done: int = 0,
-) -> Iterator[Result]:
-    """Yield `function(unit)` for each unit, in order; `function` must be importable (no closure) if workers > 1.
+class Engine(Protocol):
+    """Where units run. Engines differ in where and how fast, never in a bit of the results."""
 
-    `weight(unit)` is what the unit counts for in the progress bar, `total` the bar's length (with `done` of it
-    finished earlier). Results are handed out as soon as they and all before them are ready, so that the caller
-    can keep them: that is what makes the work resumable.
-    """
-    units = list(units)
-    size = total if total is not None else sum(map(weight, units)) + done
-    with progress.task(description, size, done=done) as task:
+    @property
+    def is_cluster(self) -> bool:
+        """Whether whole methods and batches of samples are worth being units: other machines can take them."""
+
+    @property
+    def workers(self) -> int:
+        """Units or threads that a stage may count on running at once."""
+
+    def results(
+        self,
+        function: Callable[[Unit], Result],
+        units: Sequence[Unit],
+        *,
+        workers: int,
+        device: str,
+        finished: Callable[[Unit], None],
+    ) -> Iterator[Result]:
+        """Yield `function(unit)` for each unit, in order; `finished(unit)` is called as soon as one is done.
+
+        `workers` is how many may run at once where the engine uses this machine only, `device` ("cpu" or "cuda")
+        what each unit needs.
+        """
+
+    def shown(self, progress: Progress) -> AbstractContextManager[Progress]:
+        """A progress that units can be given wherever they run, shown as `progress` shows it."""
+
+
+class LocalEngine:
+    """This process, or a pool of processes on this machine."""
+
+    is_cluster = False
+
+    @property
+    def workers(self) -> int:
+        """See `Engine.workers`: one per core."""
+        return cpu_count()
+
+    def results(
+        self,
+        function: Callable[[Unit], Result],
+        units: Sequence[Unit],
+        *,
+        workers: int,
+        device: str,
+        finished: Callable[[Unit], None],
+    ) -> Iterator[Result]:
+        """See `Engine.results`; a single unit, or a single worker, is this process."""
         if workers <= 1 or len(units) <= 1:
             for unit in units:
                 result = function(unit)
-                task.advance(weight(unit))
+                finished(unit)
                 yield result
             return
         context = multiprocessing.get_context("spawn")
@@ -61,7 +95,7 @@ def run_units(
                 futures: list[Future[Result]] = [pool.submit(function, unit) for unit in units]
             for unit, future in zip(units, futures, strict=True):
                 result = future.result()
-                task.advance(weight(unit))
+                finished(unit)
                 yield result
         except BaseException:  # an error, Ctrl-C, or a caller who wants no more: nobody waits for running units
             stop.close()
@@ -70,6 +104,41 @@ def run_units(
             pool.shutdown(wait=True, cancel_futures=True)
             stop.close()
             stop_seen.close()
+
+    def shown(self, progress: Progress) -> AbstractContextManager[Progress]:
+        """See `Engine.shown`."""
+        return nullcontext(progress)
+
+
+LOCAL = LocalEngine()
+
+
+def run_units(
+    function: Callable[[Unit], Result],
+    units: Iterable[Unit],
+    *,
+    workers: int,
+    progress: Progress,
+    description: str,
+    weight: Callable[[Unit], int] = lambda unit: 1,
+    total: int | None = None,
+    done: int = 0,
+    engine: Engine = LOCAL,
+    device: str = "cpu",
+) -> Iterator[Result]:
+    """Yield `function(unit)` for each unit, in order; `function` must be importable (no closure) if workers > 1.
+
+    `weight(unit)` is what the unit counts for in the progress bar, `total` the bar's length (with `done` of it
+    finished earlier). Results are handed out as soon as they and all before them are ready, so that the caller
+    can keep them: that is what makes the work resumable. One worker is this process, whatever the engine.
+    """
+    units = list(units)
+    size = total if total is not None else sum(map(weight, units)) + done
+    with progress.task(description, size, done=done) as task:
+        chosen = engine if workers > 1 else LOCAL
+        yield from chosen.results(
+            function, units, workers=workers, device=device, finished=lambda unit: task.advance(weight(unit))
+        )
 
 
 @contextmanager
@@ -91,7 +160,7 @@ def _workers_uninterrupted() -> Iterator[None]:
 def _start_worker(stop: Connection) -> None:
     """One thread per worker, no ear for Ctrl-C, and an end when the parent says so or was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
+    os.environ.update(ONE_THREAD)
     threading.Thread(target=_exit_with_parent, args=(stop,), daemon=True).start()
 
 

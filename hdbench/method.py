@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError, unknown_name
+from hdbench.execution import LOCAL, Engine
 from hdbench.progress import Progress
 from hdbench.recipe import Changes, Recipe, load_recipe
 from hdbench.shapes import Kind, Shape
@@ -38,6 +39,8 @@ class Context:
     """The seed of this fit. Sampling gets its own, as an argument."""
     store: Store | None = None
     """Where parts of a fit that other fits can use again are kept (the neural fields of shapes); None: nowhere."""
+    engine: Engine = LOCAL
+    """Where units of work run; for `hdbench.execution.run_units`."""
 
 
 class Method(ABC):

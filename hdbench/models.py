@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hdbench import stages
 from hdbench.benchmark import make_entrant, open_limited
+from hdbench.cluster import fit_ahead
 from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
 from hdbench.recipe import Changes
@@ -58,6 +59,7 @@ def fit_model(plan: FitPlan, workshop: Workshop, out: Path | None = None) -> Pat
         raise HdbenchError(f"Method {method.name!r} cannot learn {dataset.category} from {dataset.name}: {reason}.")
     entrant = make_entrant(method, dataset, plan.preset, plan.changes)
     if plan.from_fields is None:
+        fit_ahead(workshop, dataset, [entrant], seed=plan.seed)
         model = stages.obtain(workshop, dataset, entrant, seed=plan.seed)
     else:
         model = stages.obtain_from_fields(workshop, plan.from_fields, entrant, seed=plan.seed)

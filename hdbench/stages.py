@@ -12,9 +12,10 @@ from typing import Any
 
 from hdbench.cost import measured
 from hdbench.datasets.base import Dataset, LearningView
+from hdbench.drawing import drawn_shapes
 from hdbench.errors import HdbenchError
 from hdbench.evaluation import POINT_COUNT, PointSet, nearest_training
-from hdbench.execution import run_units
+from hdbench.execution import LOCAL, Engine, run_units
 from hdbench.geometry.sampling import shape_points
 from hdbench.method import Context, Method
 from hdbench.metrics.protocols import Protocol
@@ -55,10 +56,11 @@ class Workshop:
     progress: Progress
     device: str
     workers: int
+    engine: Engine = LOCAL
 
     def context(self, workspace: Path, seed: int) -> Context:
         """The context of a method that works in `workspace`."""
-        return Context(self.device, self.progress, workspace, self.workers, seed, self.store)
+        return Context(self.device, self.progress, workspace, self.workers, seed, self.store, self.engine)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def prepare(workshop: Workshop, dataset: Dataset, names: tuple[str, ...], *, kee
             progress=workshop.progress,
             description=f"Preparing the {title}",
             weight=lambda unit: len(unit.names),
+            engine=workshop.engine,
         )
         kind = dataset.kind if keep_meshes or dataset.kind == "sequence" else "points"
         points: dict[str, Float32] = {}
@@ -139,15 +142,20 @@ def obtain(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: int)
     Controls see every split of the dataset, methods all but the test split.
     """
     view = dataset if entrant.method.is_control else LearningView(dataset)
-    inputs = {**_fit_inputs(workshop, entrant, seed), "dataset": dataset.fingerprint()}
-    return _fitted(workshop, entrant, seed, inputs, lambda model, context: model.fit(view, entrant.recipe, context))
+    key = model_key(workshop, dataset, entrant, seed=seed)
+    return _fitted(workshop, entrant, seed, key, lambda model, context: model.fit(view, entrant.recipe, context))
+
+
+def model_key(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: int) -> Key:
+    """The key under which `obtain` leaves a model."""
+    return Key("model", MODEL_VERSION, {**_fit_inputs(workshop, entrant, seed), "dataset": dataset.fingerprint()})
 
 
 def obtain_from_fields(workshop: Workshop, fields: Path, entrant: Entrant, *, seed: int) -> Artefact:
     """The model of `entrant`, fitted on the neural fields in the folder `fields` where the store has none."""
-    inputs = {**_fit_inputs(workshop, entrant, seed), "fields": folder_digest(fields)}
+    key = Key("model", MODEL_VERSION, {**_fit_inputs(workshop, entrant, seed), "fields": folder_digest(fields)})
     return _fitted(
-        workshop, entrant, seed, inputs, lambda model, context: model.fit_from_fields(fields, entrant.recipe, context)
+        workshop, entrant, seed, key, lambda model, context: model.fit_from_fields(fields, entrant.recipe, context)
     )
 
 
@@ -202,7 +210,7 @@ def _fitted(
     workshop: Workshop,
     entrant: Entrant,
     seed: int,
-    inputs: Mapping[str, Any],
+    key: Key,
     learn: Callable[[Method, Context], None],
 ) -> Artefact:
     def make(workspace: Path) -> None:
@@ -218,7 +226,7 @@ def _fitted(
         _record_fit(workspace, model, fit_s=seconds, peak_memory_bytes=cost.peak_memory_bytes)
         shutil.rmtree(scratch)
 
-    return workshop.store.get_or_make(Key("model", MODEL_VERSION, inputs), make)
+    return workshop.store.get_or_make(key, make)
 
 
 def _record_fit(folder: Path, model: Method, *, fit_s: float | None, peak_memory_bytes: int | None) -> None:
@@ -293,10 +301,9 @@ def _draw_missing(
 ) -> None:
     if not missing:
         return
-    context = workshop.context(parts, seed)
-    loaded = method.load(model.folder / "model", context)
+    shapes = drawn_shapes(method, model.folder / "model", missing, seed=seed, context=workshop.context(parts, seed))
     with workshop.progress.task(f"Sampling {method.title}", count, done=count - len(missing)) as task:
-        for index, shape in zip(missing, loaded.sample(missing, seed, context), strict=True):
+        for index, shape in zip(missing, shapes, strict=True):
             save_shape(_part(parts, index), shape)
             task.advance()
 

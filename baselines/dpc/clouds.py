@@ -90,6 +90,7 @@ def training_clouds(dataset: Dataset, names: Sequence[str], recipe: CloudsRecipe
         progress=context.progress,
         description="sampling training shapes",
         weight=lambda unit: len(unit.names),
+        engine=context.engine,
     )
     results = [result for part in sampled for result in part]
     left_out = {name: found for name, found in zip(names, results, strict=True) if isinstance(found, str)}

@@ -270,6 +270,7 @@ def _fit_in_units(
         progress=context.progress,
         description="fitting fields",
         weight=lambda unit: len(unit.names),
+        engine=context.engine,
         total=len(names),
         done=len(names) - sum(map(len, missing)),
     )
@@ -306,6 +307,7 @@ def _prepare_in_processes(unit: FitUnit, context: Context) -> list[PreparedShape
         progress=context.progress,
         description="labelling points",
         weight=lambda part: len(part.names),
+        engine=context.engine,
     )
     return [shape for part in parts for shape in part]
 

@@ -208,7 +208,12 @@ class HyperDiffusion(Method):
             recipe = recipe.model_copy(update={"sampling": coarse})
         units = [ShapeUnit(vector, recipe, self.report.placement, self.report.frames) for vector in vectors]
         return run_units(
-            shape_unit, units, workers=context.workers, progress=context.progress, description="meshing fields"
+            shape_unit,
+            units,
+            workers=context.workers,
+            progress=context.progress,
+            description="meshing fields",
+            engine=context.engine,
         )
 
     def sample_weights(self, indices: Sequence[int], seed: int, context: Context) -> npt.NDArray[np.float32]:

@@ -139,7 +139,12 @@ class PVD(Method):
             units = [Block(self.denoiser, self.recipe, block, seed, context.device) for block in blocks]
             workers = context.workers if context.device == "cpu" else 1
             drawn = run_units(
-                denoise, units, workers=workers, progress=context.progress, description="denoising clouds"
+                denoise,
+                units,
+                workers=workers,
+                progress=context.progress,
+                description="denoising clouds",
+                engine=context.engine,
             )
             clouds = dict(zip(blocks, drawn, strict=True))
             for index in window:

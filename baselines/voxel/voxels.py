@@ -215,6 +215,7 @@ def _voxelized(dataset: Dataset, names: Sequence[str], recipe: GridRecipe, conte
         progress=context.progress,
         description="voxelising shapes",
         weight=lambda unit: len(unit.names),
+        engine=context.engine,
         total=len(names),
         done=len(names) - sum(map(len, missing)),
     )

@@ -1,0 +1,54 @@
+"""Samples of a saved model: drawn here, or in batches that are units of work on a cluster."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+from pathlib import Path
+
+from hdbench.execution import run_units
+from hdbench.method import Context, Method
+from hdbench.progress import Progress
+from hdbench.shapes import Shape
+
+BATCH = 32
+"""Samples per unit: a multiple of what methods draw in one computation, so that no unit draws for another."""
+
+
+@dataclass(frozen=True)
+class DrawUnit:
+    """One unit of work: these samples of the model in `model`."""
+
+    method: type[Method]
+    model: Path
+    indices: tuple[int, ...]
+    seed: int
+    device: str
+
+
+def drawn_shapes(
+    method: type[Method], model: Path, indices: Sequence[int], *, seed: int, context: Context
+) -> Iterator[Shape]:
+    """Yield the samples `indices`, ascending, of the model in the folder `model`."""
+    if not context.engine.is_cluster:
+        yield from method.load(model, context).sample(indices, seed, context)
+        return
+    batches = [tuple(batch) for _, batch in groupby(indices, key=lambda index: index // BATCH)]
+    drawn = run_units(
+        draw_batch,
+        [DrawUnit(method, model, batch, seed, context.device) for batch in batches],
+        workers=context.workers,
+        progress=context.progress,
+        description="drawing batches",
+        weight=lambda unit: len(unit.indices),
+        engine=context.engine,
+        device=context.device,
+    )
+    yield from chain.from_iterable(drawn)
+
+
+def draw_batch(unit: DrawUnit) -> list[Shape]:
+    """The samples of one unit, drawn in this process alone."""
+    with tempfile.TemporaryDirectory() as workspace:
+        context = Context(unit.device, Progress(), Path(workspace), workers=1, seed=unit.seed)
+        return list(unit.method.load(unit.model, context).sample(unit.indices, unit.seed, context))
