@@ -75,8 +75,8 @@ class Npz:
             ) from error
 
 
-def one_line(error: Exception) -> str:
-    """What `error` says, fit to stand within a message of one line."""
+def one_line(error: Exception | str) -> str:
+    """What `error` says, or a text, fit to stand within a message of one line."""
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 

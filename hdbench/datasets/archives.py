@@ -93,7 +93,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 def _refuse_escape(path: Path, name: str) -> None:
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0] or "\0" in name:
+    if not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0] or not name.isprintable():
         raise HdbenchError(f"{path} holds {name!r}, which leads out of the archive; do not use it.")
 
 

@@ -112,7 +112,7 @@ class Archive:
                 raise HdbenchError(f"{self.path} is a set of shapes, not one; name the file itself, not its folder.")
             return shape_from_points(self._points, f"{self.path}, {self._points_key!r}")
         raise HdbenchError(
-            f"{self.path} holds {', '.join(list(self._keys)[:6]) or 'nothing'}; "
+            f"{self.path} holds {one_line(', '.join(list(self._keys)[:6]) or 'nothing')}; "
             "expected `points`, or `vertices` and `faces`, or `<id>/v` and `<id>/f`."
         )
 
