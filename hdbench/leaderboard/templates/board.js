@@ -135,6 +135,11 @@ if (dialog) {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button?.dataset.points) show(button);
+    else if (button?.dataset.halt !== undefined) {
+      const halted = document.body.classList.toggle("halted");
+      button.setAttribute("aria-pressed", halted);
+      button.textContent = halted ? "Play the pictures" : "Pause the pictures";
+    }
     else if (button?.dataset.close !== undefined || event.target === dialog) dialog.close();
   });
   dialog.addEventListener("close", () => stop());
