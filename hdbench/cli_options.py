@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Category = Annotated[
     str, typer.Option(help="What to generate: airplane, animal, car, chair, or a category of your dataset.")
 ]
-Dataset = Annotated[str, typer.Option(help="A dataset's name, or a folder or .npz of your own shapes.")]
+Dataset = Annotated[str, typer.Option(help="A dataset's name, NAME:PATH, or a folder or .npz of your own shapes.")]
 Protocol = Annotated[
     str | None, typer.Option(help="How shapes become numbers; hyperdiffusion, or hyperdiffusion-4d, if not given.")
 ]

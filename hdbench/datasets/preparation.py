@@ -32,6 +32,8 @@ FEWEST_FACES = 4
 """Of a mesh with fewer nothing can be told; a tetrahedron has four."""
 PART = 4
 """Shapes per unit of work, and per file in the store."""
+FEW_PARTS = 4
+"""So many are done sooner than processes are started."""
 BOX_PROBES = 16_384
 """Places in the bounding box where a mesh is asked for its winding number."""
 SURFACE_PROBES = 16_384
@@ -127,7 +129,7 @@ def prepare_entries(
         for _ in run_units(
             _prepare_part,
             missing,
-            workers=workers,
+            workers=workers if len(missing) > FEW_PARTS else 1,
             progress=progress,
             description=description,
             weight=lambda part: len(part.entries),
