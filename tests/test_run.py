@@ -52,7 +52,7 @@ def test_run_writes_everything_a_report_needs(smoke):
     assert {"results.json", "report.html", "report.md", "leaderboard.csv"} <= names
     assert {"samples", "reference", "neighbours"} <= names
     results = load_results(folder)
-    assert [row.method for row in results.rows] == ["hyperdiffusion", "held-out", "noise", "train-copy"]
+    assert [row.method for row in results.rows] == ["dpc", "hyperdiffusion", "pvd", "voxel", "held-out", "noise", "train-copy"]
     for row in results.rows:
         drawn = ShapeSet.open(folder / "samples" / row.method)
         assert len(drawn) == 4

@@ -186,7 +186,7 @@ def test_a_run_without_scores_or_rivals(small_run):
 
 
 def test_size_of_a_default_run_stays_in_bounds():
-    """Six methods of 20 tiles with 8 models each, three controls, reference and neighbours, each at its largest."""
+    """As many models as are shown, three controls, reference and neighbours, each shape at its largest."""
 
     from hdbench.geometry.rendering import encode_webp, render
     from hdbench.reporting import pictures
@@ -199,8 +199,9 @@ def test_size_of_a_default_run_stays_in_bounds():
     assert len(faces) > FACES
     largest_model = len(to_glb(Mesh([p for line in sheet for p in line], faces), color=(1, 2, 3))) * 4 / 3
     largest_picture = len(encode_webp(render(cloud(0), size=pictures.SIZE))) * 4 / 3
-    models = 7 * pictures.MODELS + 3 * pictures.CONTROL_MODELS
-    tiles = 7 * pictures.TILES + 3 * pictures.CONTROL_TILES + 4 * (6 * pictures.NEAR + 3 * pictures.CONTROL_NEAR)
+    models = (pictures.SHOWN + 1) * pictures.MODELS + 3 * pictures.CONTROL_MODELS
+    tiles = (pictures.SHOWN + 1) * pictures.TILES + 3 * pictures.CONTROL_TILES + 2 * pictures.SHOWN * pictures.EXTREMES
+    tiles += 4 * (pictures.SHOWN * pictures.NEAR + 3 * pictures.CONTROL_NEAR)
     assert models * largest_model + tiles * largest_picture + 1_000_000 < 10_000_000
 
 
