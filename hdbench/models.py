@@ -101,7 +101,7 @@ def method_of(folder: Path) -> type[Method]:
         if label["schema"] != SCHEMA:
             raise ValueError(f"schema {label['schema']!r}")
         name = str(label["method"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise HdbenchError(
             f"{folder} is no model's folder ({LABEL}: {error}); expected one written by hdbench fit or zoo import."
         ) from error

@@ -90,7 +90,7 @@ def load_library(folder: Path, layout: FieldLayout) -> Library:
         fields = [field for path in files for field in load_fields(path)]
         anchor = folder / "anchor.safetensors"
         anchor_name = load_fields(anchor)[0].name if anchor.exists() else None
-    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
         raise HdbenchError(
             f"{folder} holds no fields to learn from ({error}); import some with hdbench zoo import hyperdiffusion."
         ) from error

@@ -189,7 +189,7 @@ def _describe(folder: Path, name: str) -> dict[str, Any]:
         info = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         if not isinstance(info["sha256"], str):
             raise TypeError("sha256 is no text")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(folder, name, error) from error
     return dict(info)
 

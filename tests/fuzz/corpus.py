@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pytest
 import trimesh
+
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -219,7 +219,8 @@ def _anime() -> list[bytes]:
 
 def _hdf5() -> list[bytes]:
     """DPC's layout: a group per category, in it an array per split; packed and not."""
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     found = []
     for options in ({}, {"compression": "gzip", "chunks": (1, 2048, 3)}):
         stream = io.BytesIO()
@@ -304,7 +305,8 @@ def _json() -> list[bytes]:
         "rows": [row], "provenance": provenance,
     }  # fmt: skip
     manifest = {"kind": "points", "count": 2, "point_count": 12, "seed": 0, "invalid": {}}
-    return [json.dumps(document).encode() for document in (scores, results, manifest)]
+    label = {"schema": "hdbench/model/1", "method": "pvd", "category": "chair"}
+    return [json.dumps(document).encode() for document in (scores, results, manifest, label)]
 
 
 _MAKERS = {

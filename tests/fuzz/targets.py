@@ -97,6 +97,8 @@ def _toml() -> Target:
 def _json() -> Target:
     import numpy as np
 
+    from hdbench.leaderboard.entry import Entry, read_document
+    from hdbench.models import LABEL, method_of
     from hdbench.results import load_document
     from hdbench.shapes import ShapeSet
 
@@ -106,7 +108,15 @@ def _json() -> Target:
         (samples / "manifest.json").write_bytes(path.read_bytes())
         points = np.arange(72, dtype=np.float32).reshape(2, 12, 3)
         np.savez(samples / "points.npz", points=points, valid=np.ones(2, bool), ids=np.array(["a", "b"]))
-        return _any([lambda: load_document(path), lambda: list(ShapeSet.open(samples))])
+        (samples / LABEL).write_bytes(path.read_bytes())
+        return _any(
+            [
+                lambda: load_document(path),
+                lambda: list(ShapeSet.open(samples)),
+                lambda: method_of(samples),
+                lambda: read_document(Entry, path),
+            ]
+        )
 
     return read
 
