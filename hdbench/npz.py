@@ -90,7 +90,8 @@ def _refuse_forged(stream: IO[bytes], size: int) -> None:
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never loaded")
     declared = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or declared != size - stream.tell():
+    nothings = not dtype.itemsize and math.prod(shape)
+    if nothings or min(shape, default=0) < 0 or declared != size - stream.tell():
         raise ValueError(f"an array of shape {shape} and type {dtype} in {size} bytes")
 
 

@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
+from hdbench.datasets.readers import entries
 from hdbench.errors import HdbenchError
 from hdbench.npz import BOMB_BYTES, Npz
 
@@ -63,6 +64,20 @@ def test_what_a_header_declares_must_be_there(tmp_path, shape):
     forged = forged[:8] + len(header).to_bytes(2, "little") + forged[10:]
     with pytest.raises(HdbenchError, match=r"'points', cannot be read"):
         packed(tmp_path / "a.npz", points=forged)["points"]
+
+
+def test_endless_rows_of_nothing(tmp_path):
+    empty = npy(np.zeros((4, 0, 3), np.float32))
+    for old, new in ((b"(4, 0, 3)", b"(10000000000, 0, 3)"), (b"'<f4'", b"'|S0'")):
+        forged = empty.replace(b"(4, 0, 3)", b"(10000000000, 9, 3)") if old == b"'<f4'" else empty
+        forged = forged.replace(old, new)
+        header = forged[10 : forged.index(b"\n") + 1]
+        forged = forged[:8] + len(header).to_bytes(2, "little") + forged[10:]
+        packed(tmp_path / "a.npz", points=forged)
+        (tmp_path / "a.npy").write_bytes(forged)
+        for path in (tmp_path / "a.npz", tmp_path / "a.npy"):
+            with pytest.raises(HdbenchError, match=path.name):
+                [entry.read() for entry in entries(path)]
 
 
 def test_bombs_are_not_unpacked(tmp_path, monkeypatch):

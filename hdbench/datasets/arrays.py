@@ -71,7 +71,7 @@ def load_npy(path: Path) -> _Numbers:
         raise HdbenchError(
             f"{path} is not a NumPy array of numbers ({one_line(error)}); save it again with numpy.save."
         ) from error
-    if not array.size:
+    if not array.nbytes:  # or endless rows of nothing
         raise HdbenchError(f"{path}: an array of shape {array.shape}, with no points; remove it.")
     return array
 
@@ -150,7 +150,7 @@ class Archive:
     @cached_property
     def _rows(self) -> dict[str, int]:
         """Row by name when the archive is a set, points (N, P, 3) or (N, T, P, 3); else none."""
-        if self._points is None or self._points.ndim not in (3, 4):
+        if self._points is None or self._points.ndim not in (3, 4) or not self._points.nbytes:
             return {}
         count = len(self._points)
         names = [str(name) for name in self._array("ids").ravel()] if "ids" in self._keys else row_names(count)
