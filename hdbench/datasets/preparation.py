@@ -36,7 +36,7 @@ FEW_PARTS = 4
 """So many are done sooner than processes are started."""
 BOX_PROBES = 16_384
 """Places in the bounding box where a mesh is asked for its winding number."""
-SURFACE_PROBES = 16_384
+SURFACE_PROBES = 24_576
 """The same near its surface: where fields learn most of what they know."""
 SURFACE_NOISE = 0.01
 """How far from it, as a share of the longest side: HyperDiffusion's."""
