@@ -6,14 +6,14 @@ goes on where it stopped. The run's folder is a copy that stands on its own: `hd
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hdbench import stages
-from hdbench.cluster import fit_ahead
+from hdbench.cluster import ScoreUnit, fit_ahead, score_ahead, score_unit
 from hdbench.datasets.base import SPLITS, Dataset, Limited, Referenced
 from hdbench.datasets.collection import Collection
 from hdbench.datasets.preparation import Inside
@@ -23,7 +23,6 @@ from hdbench.evaluation import PointSet
 from hdbench.execution import LOCAL, Engine, cpu_count
 from hdbench.method import Method, broken_methods, get_method, methods
 from hdbench.metrics.protocols import get_protocol, usual_protocol
-from hdbench.other_protocols import score_under_others
 from hdbench.progress import Progress
 from hdbench.provenance import provenance
 from hdbench.recipe import parse_changes
@@ -90,6 +89,16 @@ class _Prepared:
     train: ShapeSet
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    entrant: Entrant
+    model: Artefact
+    samples: Artefact
+    place: Path
+    """Of the samples in the run's folder."""
+    seed: int
+
+
 class Run:
     """A plan being carried out with one store into one folder."""
 
@@ -151,7 +160,11 @@ class Run:
         prepared = self._prepare()
         fitted = [entrant for entrant in self.entrants if entrant.name not in self.published]
         fit_ahead(self.workshop, self.dataset, fitted, seed=self.plan.seed)
-        rows = [row for entrant in self.entrants for row in self._enter(entrant, prepared)]
+        drawn: Iterable[_Drawn] = (entry for entrant in self.entrants for entry in self._enter(entrant))
+        if self.workshop.engine.is_cluster:
+            drawn = list(drawn)
+            score_ahead(self.workshop, [self._scoring(entry, prepared) for entry in drawn])
+        rows = [self._row(entry, self._scoring(entry, prepared)) for entry in drawn]
         named = {name for row in rows for entry in row.neighbours for name in entry.training}
         shown = stages.prepare(self.workshop, self.dataset, tuple(sorted(named)), keep_meshes=True, title="neighbours")
         copy_tree(prepared.reference.folder, self.folder / "reference")
@@ -178,8 +191,8 @@ class Run:
             ),
         )
 
-    def _enter(self, entrant: Entrant, prepared: _Prepared) -> Iterable[Row]:
-        """The rows of one method: one per seed, all from the same model."""
+    def _enter(self, entrant: Entrant) -> Iterator[_Drawn]:
+        """The sample sets of one method: one per seed, all from the same model."""
         model = self._obtain(entrant)
         if self.plan.figures:
             figures = draw_figures(self.workshop, entrant.method, model, seed=self.plan.seed)
@@ -188,50 +201,49 @@ class Run:
             place = Path("samples") / entrant.name / (f"seed-{seed}" if self.plan.seeds > 1 else "")
             samples = stages.draw(self.workshop, entrant.method, model, count=self.count, seed=seed)
             copy_tree(samples.folder, self.folder / place)
-            yield self._row(entrant, model, samples, prepared, place, seed)
+            yield _Drawn(entrant, model, samples, place, seed)
 
     def _obtain(self, entrant: Entrant) -> Artefact:
         if entry := self.published.get(entrant.name):
             return obtain_published(self.workshop, entrant.method, entry)
         return stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
 
-    def _row(
-        self, entrant: Entrant, model: Artefact, samples: Artefact, prepared: _Prepared, place: Path, seed: int
-    ) -> Row:
-        record = stages.FitRecord.of(model)
-        drawn = PointSet.of(ShapeSet.open(samples.folder), place.as_posix())
-        points = drawn.points.shape[-2]
+    def _scoring(self, drawn: _Drawn, prepared: _Prepared) -> ScoreUnit:
+        record = stages.FitRecord.of(drawn.model)
+        samples = PointSet.of(ShapeSet.open(drawn.samples.folder), drawn.place.as_posix())
+        points = samples.points.shape[-2]
         reference = thinned(PointSet.of(prepared.reference, "reference"), points)
         reference = reference if record.reference_ids is None else reference.select(record.reference_ids)
-        data = stages.data_label(self.dataset)
-        scored = stages.score(
+        return ScoreUnit(
             self.workshop,
-            drawn,
+            samples,
             reference,
             thinned(PointSet.of(prepared.train, "train"), points),
             protocol=self.protocol,
-            data=data,
+            data=stages.data_label(self.dataset),
             seed=self.plan.seed,
             neighbours=NEIGHBOUR_SAMPLES,
         )
-        others = score_under_others(
-            self.workshop, drawn, reference, protocol=self.protocol, data=data, seed=self.plan.seed
-        )
+
+    def _row(self, drawn: _Drawn, scoring: ScoreUnit) -> Row:
+        entrant = drawn.entrant
+        record = stages.FitRecord.of(drawn.model)
+        scored, others = score_unit(scoring)
         scores, neighbours = stages.read_scores(scored)
-        statistics = f"{'-'.join(place.parts[1:])}.statistics.npz"
+        statistics = f"{'-'.join(drawn.place.parts[1:])}.statistics.npz"
         shutil.copyfile(scored.folder / "statistics.npz", self.folder / statistics)
         return Row(
             method=entrant.name,
             title=entrant.title,
-            model=model.key.digest,
+            model=drawn.model.key.digest,
             source="control" if entrant.method.is_control else "zoo" if entrant.name in self.published else "trained",
-            seed=seed,
-            samples=drawn.info,
+            seed=drawn.seed,
+            samples=scoring.samples.info,
             scores=scores,
             other_scores=others,
             statistics={statistics: file_digest(self.folder / statistics)},
             neighbours=neighbours,
-            cost=stages.cost_of(model, samples, self.plan.device),
+            cost=stages.cost_of(drawn.model, drawn.samples, self.plan.device),
             recipe=entrant.recipe.model_dump(mode="json"),
             loss_curve=record.loss_curve,
         )

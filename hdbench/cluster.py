@@ -1,18 +1,23 @@
-"""What a run makes ahead on a cluster: whole methods are fitted at once, each a unit of work.
+"""What a run makes ahead on a cluster: all methods are fitted at once, and all sample sets scored, each a unit of work.
 
-A unit leaves its model in the store, where the stages of the run find it. So they are written as if there were one
+A unit leaves its artefact in the store, where the stages of the run find it. So they are written as if there were one
 machine, and a run that was killed on a cluster can be finished without one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from hdbench import stages
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
-from hdbench.execution import run_units
+from hdbench.evaluation import PointSet
+from hdbench.execution import LOCAL, run_units
+from hdbench.metrics.protocols import Protocol
+from hdbench.other_protocols import score_under_others
+from hdbench.progress import Progress
+from hdbench.results import Score
 from hdbench.stages import Entrant, Workshop
-from hdbench.store import Artefact, Store
+from hdbench.store import Artefact, Key, Store
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,84 @@ def fit_ahead(workshop: Workshop, dataset: Dataset, entrants: Iterable[Entrant],
             device=workshop.device,
         )
         for model in models:
-            if not workshop.store.holds(model.key):
-                raise HdbenchError(
-                    f"Workers of the Ray cluster wrote {model.folder}, which is not here; set HDBENCH_STORE to a "
-                    "folder that all nodes share."
-                )
+            _refuse_unshared(workshop, model)
 
 
 def fit_entrant(unit: FitUnit) -> Artefact:
     """The model of one unit, in the store."""
     return stages.obtain(unit.workshop, unit.dataset, unit.entrant, seed=unit.seed)
+
+
+@dataclass(frozen=True)
+class ScoreUnit:
+    """One unit of work: the scores of one sample set; see `stages.score`."""
+
+    workshop: Workshop
+    samples: PointSet
+    reference: PointSet
+    train: PointSet
+    protocol: Protocol
+    data: str
+    seed: int
+    neighbours: int
+
+    @property
+    def key(self) -> Key:
+        """The key of the scores in the store."""
+        return stages.score_key(
+            self.samples,
+            self.reference,
+            self.train,
+            protocol=self.protocol,
+            data=self.data,
+            seed=self.seed,
+            neighbours=self.neighbours,
+        )
+
+
+def score_ahead(workshop: Workshop, units: Sequence[ScoreUnit]) -> None:
+    """Score the sample sets whose scores the store lacks, all at once; each on one core of the cluster.
+
+    Raises HdbenchError when what the cluster stores cannot be seen here.
+    """
+    silent = Store(workshop.store.root, progress=Progress())
+    there = replace(workshop, store=silent, progress=silent.progress, workers=1, engine=LOCAL)
+    missing = [replace(unit, workshop=there) for unit in units if not workshop.store.holds(unit.key)]
+    if not missing:
+        return
+    scored = run_units(
+        score_unit,
+        missing,
+        workers=workshop.workers,
+        progress=workshop.progress,
+        description="Scoring sample sets",
+        engine=workshop.engine,
+    )
+    for scores, _ in scored:
+        _refuse_unshared(workshop, scores)
+
+
+def score_unit(unit: ScoreUnit) -> tuple[Artefact, list[Score]]:
+    """The scores of one sample set in the store, and those under other protocols."""
+    scores = stages.score(
+        unit.workshop,
+        unit.samples,
+        unit.reference,
+        unit.train,
+        protocol=unit.protocol,
+        data=unit.data,
+        seed=unit.seed,
+        neighbours=unit.neighbours,
+    )
+    others = score_under_others(
+        unit.workshop, unit.samples, unit.reference, protocol=unit.protocol, data=unit.data, seed=unit.seed
+    )
+    return scores, others
+
+
+def _refuse_unshared(workshop: Workshop, made: Artefact) -> None:
+    if not workshop.store.holds(made.key):
+        raise HdbenchError(
+            f"Workers of the Ray cluster wrote {made.folder}, which is not here; set HDBENCH_STORE to a folder that "
+            "all nodes share."
+        )

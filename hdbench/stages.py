@@ -336,18 +336,7 @@ def score(
 
     `data` names the reference in the signatures.
     """
-    from hdbench.features.extractors import extractor_signature
-
-    sets = {"samples": samples, "reference": reference, "train": train}
-    inputs = {
-        **{role: [entry.info.sha256, digest([*entry.ids]), entry.invalid] for role, entry in sets.items()},
-        "protocol": protocol.fingerprint(),
-        "computed": computed(protocol),
-        "features": extractor_signature(),
-        "data": data,
-        "seed": seed,
-        "neighbours": neighbours,
-    }
+    key = score_key(samples, reference, train, protocol=protocol, data=data, seed=seed, neighbours=neighbours)
 
     def make(workspace: Path) -> None:
         scores, statistics, nearest = _scored(
@@ -360,7 +349,33 @@ def score(
         }
         write_atomic(workspace / "scores.json", json.dumps(record, indent=1))
 
-    return workshop.store.get_or_make(Key("scores", SCORE_VERSION, inputs), make)
+    return workshop.store.get_or_make(key, make)
+
+
+def score_key(
+    samples: PointSet,
+    reference: PointSet,
+    train: PointSet,
+    *,
+    protocol: Protocol,
+    data: str,
+    seed: int,
+    neighbours: int,
+) -> Key:
+    """The key under which `score` leaves its scores."""
+    from hdbench.features.extractors import extractor_signature
+
+    sets = {"samples": samples, "reference": reference, "train": train}
+    inputs = {
+        **{role: [entry.info.sha256, digest([*entry.ids]), entry.invalid] for role, entry in sets.items()},
+        "protocol": protocol.fingerprint(),
+        "computed": computed(protocol),
+        "features": extractor_signature(),
+        "data": data,
+        "seed": seed,
+        "neighbours": neighbours,
+    }
+    return Key("scores", SCORE_VERSION, inputs)
 
 
 def _scored(

@@ -1,5 +1,6 @@
 """What a run does on a cluster, with an engine that passes for one."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from hdbench import models, stages
+from hdbench.benchmark import Plan, Run
 from hdbench.cli_options import engine_called
 from hdbench.cluster import fit_ahead
 from hdbench.datasets.folder import Folder
@@ -170,3 +172,19 @@ def test_engines_are_called_by_name(name, engine):
 def test_an_unknown_engine_is_refused(name):
     with pytest.raises(HdbenchError, match="choose local, ray"):
         engine_called(name)
+
+
+def test_a_run_on_a_cluster_has_the_rows_of_one_on_this_machine(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "_report", lambda run: None)
+    monkeypatch.setattr("hdbench.other_protocols.other_protocols", lambda *_: ())
+    plan = Plan("blob", dataset=str(tmp_path / "data"), methods=("noise", "train-copy"), protocol="pvd", count=3)
+    results, engine = [], PassesForCluster()
+    for name, chosen in (("here", LOCAL), ("there", engine)):
+        store = Store(tmp_path / f"store-{name}")
+        results.append(Run(plan, store=store, folder=tmp_path / name, progress=Progress(), engine=chosen).execute())
+    assert [row.scores for row in results[0].rows] == [row.scores for row in results[1].rows]
+    counts = Counter(function.__name__ for function, _, _ in engine.units)
+    assert (counts["fit_entrant"], counts["draw_batch"], counts["score_unit"]) == (2, 2, 2)
+    engine.units.clear()
+    Run(plan, store=store, folder=tmp_path / "there", progress=Progress(), engine=engine).execute()
+    assert engine.units == []
