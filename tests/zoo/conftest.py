@@ -7,7 +7,7 @@ import pytest
 from hub_server import TOKEN, HubServer
 from huggingface_hub import constants
 
-from hdbench import benchmark
+from hdbench import other_protocols
 from hdbench.benchmark import Run
 from hdbench.cli import _main
 from hdbench.progress import Progress
@@ -91,7 +91,7 @@ def unreported(monkeypatch):
 
 def _unreported(monkeypatch):
     monkeypatch.setattr(Run, "_report", lambda self: None)
-    monkeypatch.setattr(benchmark, "score_under_others", lambda *_, **__: [])
+    monkeypatch.setattr(other_protocols, "other_protocols", lambda protocol, layout: ())
 
 
 @pytest.fixture(scope="session")
