@@ -45,12 +45,14 @@ def open_runs(folders: Sequence[Path]) -> Record:
     (first, results), *others = opened.items()
     for folder, other in others:
         _refuse_other_data(first, results, folder, other)
-    labels = _code_labels(opened.values())
+    ambiguous = _made_by_several(opened.values())
     rows: dict[Hashable, Row] = {}
     homes: dict[Hashable, Path] = {}
-    for (folder, document), label in zip(opened.items(), labels, strict=True):
+    for folder, document in opened.items():
         for row in document.rows:
-            titled = row.model_copy(update={"title": f"{row.title}{label}"}) if row.source == "trained" else row
+            is_told_apart = (row.method, row.title) in ambiguous
+            title = f"{row.title} @{_code(document)[:7]}" if is_told_apart else row.title
+            titled = row.model_copy(update={"title": title})
             key = _identity(titled)
             homes.setdefault(key, folder)
             rows[key] = _united(rows[key], titled) if key in rows else titled
@@ -85,12 +87,20 @@ def _refuse_other_data(first: Path, results: Results, folder: Path, other: Resul
             )
 
 
-def _code_labels(documents: Iterable[Results]) -> list[str]:
-    """What tells the models of each run apart where the code that trained them differs."""
-    codes = [(made.hdbench, (made.git or {}).get("commit")) for made in (one.provenance for one in documents)]
-    if len(set(codes)) == 1:
-        return [""] * len(codes)
-    return [f" @{commit[:7]}" if isinstance(commit, str) else f" @{version}" for version, commit in codes]
+def _made_by_several(documents: Iterable[Results]) -> set[tuple[str, str]]:
+    """Method and title of what was trained by differing code in different runs."""
+    codes: dict[tuple[str, str], set[str]] = {}
+    for document in documents:
+        for row in document.rows:
+            if row.source == "trained":
+                codes.setdefault((row.method, row.title), set()).add(_code(document))
+    return {name for name, found in codes.items() if len(found) > 1}
+
+
+def _code(document: Results) -> str:
+    """The commit that a run was made with, or else the version."""
+    commit = (document.provenance.git or {}).get("commit")
+    return commit if isinstance(commit, str) else document.provenance.hdbench
 
 
 def _united(row: Row, other: Row) -> Row:

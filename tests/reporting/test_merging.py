@@ -74,6 +74,8 @@ def test_models_of_other_code_are_told_apart(tmp_path):
     )
     record = open_runs([written(tmp_path / "a", old), written(tmp_path / "b", new)])
     assert titles(record) == ["Alpha @c0ffee", "Alpha @beefbee"]
+    beta = one("beta", 0.7).model_copy(update={"provenance": new.provenance})
+    assert titles(open_runs([tmp_path / "a", written(tmp_path / "c", beta)])) == ["Alpha", "Beta"]
     assert record.results.provenance.git == {"commit": "c0ffee, beefbeefbeef", "dirty": True}
 
 
