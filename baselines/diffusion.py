@@ -20,6 +20,7 @@ Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """A network: noisy data (B, ...) and the time steps (B,) int64 it stands at -> a prediction of the data's shape."""
+Prediction = Literal["x0", "epsilon", "velocity"]
 Noise = Callable[[], Tensor]
 """The next standard normal noise of a sampler, of the shape of the samples."""
 
@@ -35,8 +36,9 @@ class DiffusionRecipe(BaseModel):
     """First beta of `linear` and `warm0.1`; not rescaled to the number of time steps."""
     beta_end: float = Field(default=2e-2, gt=0, lt=1)
     """Last beta of `linear` and `warm0.1`."""
-    prediction: Literal["x0", "epsilon"] = "x0"
-    """What the network predicts, and the loss is taken on: the data, or the noise."""
+    prediction: Prediction = "x0"
+    """What the network predicts, and the loss is taken on: the data, the noise, or `velocity`, the mixture of both that
+    tells the one where there is little of it and the other elsewhere (Salimans and Ho 2022, section 4)."""
     variance: Literal["fixed_large", "fixed_small"] = "fixed_large"
     """Variance of DDPM's steps: beta, or the posterior's (DDPM, section 3.2)."""
     flexibility: float | None = Field(default=None, ge=0, le=1)
@@ -74,7 +76,7 @@ class GaussianDiffusion:
     """The process q(x_t | x_0) given by `betas` (T,), its loss, and its samplers."""
 
     betas: Float64
-    prediction: Literal["x0", "epsilon"] = "x0"
+    prediction: Prediction = "x0"
     variance: Literal["fixed_large", "fixed_small"] = "fixed_large"
     flexibility: float | None = None
     """Takes the place of `variance` where given, see `DiffusionRecipe`."""
@@ -150,7 +152,10 @@ class GaussianDiffusion:
     def losses(self, denoiser: Denoiser, x0: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of the prediction for each item, (B,)."""
         output = denoiser(self.diffuse(x0, steps, noise), self._told(steps))
-        target = x0 if self.prediction == "x0" else noise
+        if self.prediction == "velocity":
+            target = self.diffuse(noise, steps, -x0)  # the same mixture, a quarter turn on
+        else:
+            target = x0 if self.prediction == "x0" else noise
         return (target - output).square().flatten(1).mean(1)
 
     def predict_x0(self, denoiser: Denoiser, x: Tensor, steps: Tensor, *, clip: float | None = None) -> Tensor:
@@ -159,6 +164,8 @@ class GaussianDiffusion:
         if self.prediction == "epsilon":
             signal = _at(np.sqrt(1 / self.alphas_cumprod), steps, x)
             output = signal * x - _at(np.sqrt(1 / self.alphas_cumprod - 1), steps, x) * output
+        elif self.prediction == "velocity":
+            output = self.diffuse(x, steps, -output)
         return output if clip is None else output.clamp(-clip, clip)
 
     def posterior_mean(self, x0: Tensor, x: Tensor, steps: Tensor) -> Tensor:

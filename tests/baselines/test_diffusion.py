@@ -87,7 +87,7 @@ def test_cosine_schedule_ends_in_noise_and_starts_in_data():
     assert (np.diff(signal) < 0).all()
 
 
-@pytest.mark.parametrize("prediction", ["x0", "epsilon"])
+@pytest.mark.parametrize("prediction", ["x0", "epsilon", "velocity"])
 @pytest.mark.parametrize("variance", ["fixed_large", "fixed_small"])
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 @pytest.mark.parametrize("steps", [1, 7, 40])
@@ -98,13 +98,25 @@ def test_perfect_denoiser_leads_to_the_data(prediction, variance, sampler, steps
     signal = torch.from_numpy(diffusion.alphas_cumprod)
 
     def perfect(x, told):
-        rest = signal[told][:, None]
-        return point.expand_as(x) if prediction == "x0" else ((x - rest.sqrt() * point) / (1 - rest).sqrt()).float()
+        share = signal[told][:, None]
+        noise = (x - share.sqrt() * point) / (1 - share).sqrt()
+        velocity = share.sqrt() * noise - (1 - share).sqrt() * point
+        return {"x0": point.expand_as(x), "epsilon": noise.float(), "velocity": velocity.float()}[prediction]
 
     generator = torch.Generator().manual_seed(0)
     noise = lambda: torch.randn(5, 3, generator=generator)  # noqa: E731
     *_, sample = diffusion.respaced(steps).trajectory(perfect, noise(), sampler=sampler, noise=noise)
     close(sample, point.expand(5, 3), 1e-4)
+
+
+@pytest.mark.parametrize("prediction", ["x0", "epsilon", "velocity"])
+def test_loss_is_nil_for_what_was_mixed(prediction):
+    diffusion = DiffusionRecipe(timesteps=40, prediction=prediction).build()
+    x0, noise = torch.randn(2, 6, 3, 4, generator=torch.Generator().manual_seed(2))
+    steps = torch.tensor([0, 3, 17, 25, 38, 39])
+    signal = torch.from_numpy(diffusion.alphas_cumprod).float()[steps][:, None, None]
+    told = {"x0": x0, "epsilon": noise, "velocity": signal.sqrt() * noise - (1 - signal).sqrt() * x0}[prediction]
+    close(diffusion.losses(lambda x, steps: told, x0, steps, noise), torch.zeros(6), 1e-6)
 
 
 def test_ddpm_keeps_the_variance_of_gaussian_data():
