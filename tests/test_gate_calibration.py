@@ -15,9 +15,9 @@ def test_a_small_calibration():
     pool = build_pool(clean=300, noisy=70)
     found = outcomes(pool, count=70, experiments=8)
     assert "regressed" not in found[SAME]
-    assert "ok" not in found[LOST]
+    assert "ok" not in found[LOST] + found[NOISY]
     assert found[LOST].count("regressed") >= 3
-    assert found[NOISY].count("regressed") >= 7
+    assert found[NOISY].count("regressed") >= 4
     few = outcomes(pool, count=20, experiments=8)
     assert set(few[SAME]) == {"underpowered"}
     assert "ok" not in few[LOST] + few[NOISY]
