@@ -309,7 +309,13 @@ def _choose_entrants(plan: Plan, dataset: Dataset) -> tuple[Entrant, ...]:
             raise HdbenchError(f"Method {method.name!r} cannot learn {dataset.category} from {dataset.name}: {reason}.")
     if plan.changes and all(method.is_control for method in chosen):
         raise HdbenchError("--set changes the recipes of methods, and only controls take part; leave it out.")
-    return tuple(make_entrant(method, dataset, plan.preset, plan.changes) for method in chosen)
+    try:
+        return tuple(make_entrant(method, dataset, plan.preset, plan.changes) for method in chosen)
+    except HdbenchError as error:
+        if plan.changes and sum(not method.is_control for method in chosen) > 1:
+            text = str(error).rstrip(".")
+            raise HdbenchError(f"{text}; --set changes all methods: name those it is for with --methods.") from error
+        raise
 
 
 def make_entrant(method: type[Method], dataset: Dataset, preset: str, assignments: tuple[str, ...]) -> Entrant:

@@ -66,7 +66,11 @@ def test_each_command_shows_an_example(command, arguments):
         (["run", "--category", "airplane", "--count", "0"], "--count"),
         (["run", "--category", "../airplane"], "plain name"),
         (["run"], "--category"),
-        (["run", "--category", "airplane", "--set", "fields.octave=0"], "--set fields.octave: Extra inputs"),
+        (["run", "--category", "airplane", "--set", "fields.octaves=0"], "name those it is for with --methods"),
+        (
+            ["run", "--category", "airplane", "--methods", "hyperdiffusion", "--set", "fields.octave=0"],
+            "--set fields.octave: Extra inputs",
+        ),
         (["run", "--category", "airplane", "--set", "fields"], "FIELD=VALUE"),
         (["run", "--category", "airplane", "--methods", "noise", "--set", "count=3"], "only controls take part"),
         (["fit", "hyperdifusion", "--category", "airplane"], "Did you mean 'hyperdiffusion'?"),
