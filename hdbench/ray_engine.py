@@ -103,6 +103,7 @@ class RayEngine:
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
         own = {"num_cpus": cpu_count(), "include_dashboard": False} if address == "local" else {}
         try:
+            _knock(address)
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -110,12 +111,19 @@ class RayEngine:
                 runtime_env={"env_vars": _worker_environment()},
                 **own,
             )
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise HdbenchError(
                 f"There is no Ray cluster at {address!r} ({reason}); start one with `ray start`, or say --engine ray."
             ) from error
         return ray
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    if ":" in address:
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _worker_environment() -> dict[str, str]:

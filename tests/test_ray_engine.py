@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -272,6 +273,13 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(HdbenchError, match="pip install"):
         list(run(square, range(2)))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port"])
+def test_an_address_where_nobody_listens_is_told_at_once(address, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False))
+    with pytest.raises(HdbenchError, match=f"There is no Ray cluster at '{address}'"):
+        list(run(square, range(2), engine=RayEngine(address)))
 
 
 def test_one_worker_is_this_process(monkeypatch):
