@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
 
+PLAIN_COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""Those that are undone piece by piece; with any other, one piece of an archive may become gigabytes at once."""
 BOMB_BYTES, BOMB_RATIO = 1 << 28, 100
 """An array is a bomb when it unpacks to more than this, and to more than so many times its packed size."""
 _LONGEST_HEADER = 1 << 16
@@ -44,6 +46,8 @@ class Npz:
         try:
             if info is None:
                 raise ValueError("there is no such array")
+            if info.compress_type not in PLAIN_COMPRESSIONS:
+                raise ValueError("it is packed in an unusual way")
             if info.file_size > BOMB_BYTES and info.file_size > BOMB_RATIO * max(1, info.compress_size):
                 raise ValueError(f"{info.compress_size} bytes that unpack to {info.file_size}")
             with archive.open(info) as stream:

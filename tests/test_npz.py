@@ -92,6 +92,14 @@ def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
         Npz(tmp_path / "a.npz")["x"]
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_explode_in_one_piece_are_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
+        archive.writestr("points.npy", npy(np.zeros((100, 3))))
+    with pytest.raises(HdbenchError, match="unusual way"):
+        Npz(tmp_path / "a.npz")["points"]
+
+
 def test_a_lie_about_the_size_is_found_out(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", points=np.zeros((100_000, 3)))
     content = bytearray((tmp_path / "a.npz").read_bytes())

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from hdbench.errors import HdbenchError
+from hdbench.npz import PLAIN_COMPRESSIONS, one_line
 
 LARGEST_MEMBER = 1 << 30
 """Bytes of the largest file that is read from an archive."""
@@ -19,8 +20,6 @@ MOST_MEMBERS = 4_000_000
 """ShapeNetCore as one archive has some 700,000."""
 
 _CHUNK = 1 << 20
-_PLAIN = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-"""Compressions that can be undone piece by piece: a lie about the size is found out after one piece."""
 _BROKEN = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -61,7 +60,7 @@ def read_member(path: Path, name: str, *, limit: int = LARGEST_MEMBER) -> bytes:
         raise HdbenchError(f"{path} holds no file {name}; download it again.") from None
     if info.file_size > limit:
         raise HdbenchError(f"{where}: {info.file_size} bytes, more than {limit}; remove it.")
-    if info.compress_type not in _PLAIN or info.flag_bits & 0x1:
+    if info.compress_type not in PLAIN_COMPRESSIONS or info.flag_bits & 0x1:
         raise HdbenchError(f"{where}: encrypted or packed in an unusual way; pack it again with deflate.")
     content = bytearray()
     try:
@@ -69,7 +68,7 @@ def read_member(path: Path, name: str, *, limit: int = LARGEST_MEMBER) -> bytes:
             while len(content) <= info.file_size and (piece := stream.read(_CHUNK)):
                 content += piece
     except _BROKEN as error:
-        raise HdbenchError(f"{where} is damaged ({_told(error)}); download the archive again.") from error
+        raise HdbenchError(f"{where} is damaged ({one_line(error)}); download the archive again.") from error
     if len(content) != info.file_size:
         raise HdbenchError(f"{where} is not as long as its entry says; download the archive again.")
     return bytes(content)
@@ -80,7 +79,7 @@ def _opened_at(path: Path, changed: int) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except _BROKEN as error:
-        raise HdbenchError(f"{path} is not a zip archive ({_told(error)}); download it again.") from error
+        raise HdbenchError(f"{path} is not a zip archive ({one_line(error)}); download it again.") from error
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
@@ -95,7 +94,3 @@ def _refuse_escape(path: Path, name: str) -> None:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0] or not name.isprintable():
         raise HdbenchError(f"{path} holds {name!r}, which leads out of the archive; do not use it.")
-
-
-def _told(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from hdbench.datasets.arrays import LARGEST_COORDINATE
 from hdbench.errors import HdbenchError
-from hdbench.npz import Npz, one_line
+from hdbench.npz import PLAIN_COMPRESSIONS, Npz, one_line
 from hdbench.shapes import Bool, Float32
 
 LARGEST_ARCHIVE = 4 * 2**30
@@ -37,7 +37,8 @@ def extract_archive(archive: Path, folder: Path) -> None:
     """Unpack the zip file `archive` into `folder`.
 
     Raises HdbenchError, having written nothing outside `folder`, for members with absolute or climbing paths, links,
-    passwords, two of one name, and more files or bytes than a submission may have, whatever the headers say.
+    passwords, unusual compressions, two of one name, and more files or bytes than a submission may have, whatever the
+    headers say.
     """
     try:
         with zipfile.ZipFile(archive) as packed:
@@ -71,6 +72,8 @@ def _refuse_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
             raise HdbenchError(f"{archive} holds the link {name!r}; pack the file itself.")
         if member.flag_bits & 1:
             raise HdbenchError(f"{archive} is locked by a password; pack it without one.")
+        if member.compress_type not in PLAIN_COMPRESSIONS:
+            raise HdbenchError(f"{archive} is packed in an unusual way; pack it again with deflate.")
     names = [member.filename.casefold() for member in members]
     if len(set(names)) != len(names):
         raise HdbenchError(f"{archive} holds two files of one name; pack it again.")

@@ -171,6 +171,14 @@ def test_a_lie_about_the_size_is_found_out_while_unpacking(tmp_path, monkeypatch
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 2**16
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_explode_in_one_piece_are_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", method) as archive:
+        archive.writestr("samples.npz", bytes(100))
+    with pytest.raises(HdbenchError, match="unusual way"):
+        extract_archive(tmp_path / "bomb.zip", tmp_path / "out")
+
+
 def test_too_many_files_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MOST_FILES", 3)
     archive = packed(tmp_path / "many.zip", [(f"{index}.npy", b"") for index in range(4)])
