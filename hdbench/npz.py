@@ -93,9 +93,9 @@ def _refuse_forged(stream: IO[bytes], size: int) -> None:
     shape, _, dtype = read_header[version](stream, max_header_size=_LONGEST_HEADER)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never loaded")
-    declared = math.prod(shape) * dtype.itemsize
-    nothings = not dtype.itemsize and math.prod(shape)
-    if nothings or min(shape, default=0) < 0 or declared != size - stream.tell():
+    count = math.prod(shape)
+    nothings = count > 0 and dtype.itemsize == 0
+    if nothings or min(shape, default=0) < 0 or count * dtype.itemsize != size - stream.tell():
         raise ValueError(f"an array of shape {shape} and type {dtype} in {size} bytes")
 
 

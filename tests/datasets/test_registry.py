@@ -108,9 +108,7 @@ def test_names(text, named):
 
 def test_a_published_dataset_that_is_nowhere(monkeypatch, tmp_path):
     monkeypatch.delenv("HDBENCH_DATA", raising=False)
-    with pytest.raises(
-        HdbenchError, match=r"\$HDBENCH_DATA is not set .*Write pointflow15k:.*; get it from"
-    ):
+    with pytest.raises(HdbenchError, match=r"\$HDBENCH_DATA is not set .*Write pointflow15k:.*; get it from"):
         open_dataset("pointflow15k", "chair")
     monkeypatch.setenv("HDBENCH_DATA", str(tmp_path))
     with pytest.raises(HdbenchError, match=r"holds no shapenet\.hdf5"):
