@@ -223,7 +223,7 @@ def _statistics_errors(stored: StoredEntry) -> list[str]:
             for family in _SET_FAMILIES
             if (stated := statistics.nearest_lists(part.protocol, family))
         }
-    except (HdbenchError, KeyError, TypeError) as error:
+    except (HdbenchError, KeyError, TypeError, ValueError, OverflowError) as error:
         return [f"{STATISTICS_FILE} cannot be read ({error})"]
     found = []
     for (protocol, family), nearest in lists.items():

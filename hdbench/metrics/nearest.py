@@ -68,11 +68,29 @@ class NearestLists:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "NearestLists":
-        """What `arrays` wrote."""
+        """What `arrays` wrote.
+
+        Files of them may be anyone's, and kernels index with them unchecked: what would lead astray is refused here.
+
+        Raises KeyError, TypeError, ValueError or OverflowError for what no scoring has written.
+        """
         counts = (int(arrays["reference_count"]), int(arrays["sample_count"]))
         reference = (arrays["reference_index"].astype(np.int32), arrays["reference_distance"].astype(np.float64))
         samples = (arrays["sample_index"].astype(np.int32), arrays["sample_distance"].astype(np.float64))
-        return cls(*counts, *reference, *samples)
+        lists = cls(*counts, *reference, *samples)
+        _refuse_unsound(lists)
+        return lists
+
+
+def _refuse_unsound(lists: NearestLists) -> None:
+    """Raise ValueError unless every index points into its set, and every shape has its row."""
+    counts = lists.reference_count, lists.sample_count
+    columns = (lists.reference_index, lists.reference_distance), (lists.sample_index, lists.sample_distance)
+    for count, (index, distance) in zip(counts, columns, strict=True):
+        if count < 1 or index.ndim != 2 or index.shape != distance.shape or len(index) != sum(counts):
+            raise ValueError(f"lists of shape {index.shape} for {counts[0]} and {counts[1]} shapes")
+        if index.size and (index.min() < -1 or index.max() >= count):
+            raise ValueError("neighbours that are not there")
 
 
 def list_length(shapes: int) -> int:

@@ -38,7 +38,7 @@ def scored_set(statistics: Statistics, protocol: str, metric: str) -> ScoredSet 
             return _features(*_pair(statistics, f"{protocol}/features", "features"), metric)
         name, family = _set_metric(metric)
         lists = statistics.nearest_lists(protocol, family) if family else None
-        return None if lists is None else set_metric(_sound(lists), name)
+        return None if lists is None else set_metric(_measured(lists), name)
     except _Absent:
         return None
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -93,15 +93,9 @@ def _features(reference: Array, samples: Array, metric: str) -> ScoredSet:
     return ScoredSet(len(reference), len(samples), values, reference)
 
 
-def _sound(lists: NearestLists) -> NearestLists:
-    """`lists`, when every index points into its set."""
-    counts = lists.reference_count, lists.sample_count
-    columns = (lists.reference_index, lists.reference_distance), (lists.sample_index, lists.sample_distance)
-    for count, (index, distance) in zip(counts, columns, strict=True):
-        if count < 1 or index.ndim != 2 or index.shape != distance.shape or len(index) != sum(counts):
-            raise ValueError(f"lists of shape {index.shape} for {counts[0]} and {counts[1]} shapes")
-        if index.size and (index.min() < -1 or index.max() >= count):
-            raise ValueError("neighbours that are not there")
+def _measured(lists: NearestLists) -> NearestLists:
+    """`lists`, when all their distances can have been measured."""
+    for distance in (lists.reference_distance, lists.sample_distance):
         if np.isnan(distance).any() or (distance < 0).any():
             raise ValueError("distances that are none")
     return lists

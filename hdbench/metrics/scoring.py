@@ -50,7 +50,10 @@ class Statistics:
     """By `protocol/family/name`."""
 
     def nearest_lists(self, protocol: str, family: str) -> NearestLists | None:
-        """The nearest lists of one family (`cd`, `emd`) under one protocol, or None where it was not scored."""
+        """The nearest lists of one family (`cd`, `emd`) under one protocol, or None where it was not scored.
+
+        Raises what `NearestLists.from_arrays` raises for arrays that no scoring has written.
+        """
         prefix = f"{protocol}/{family}/"
         found = {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
         return NearestLists.from_arrays(found) if "reference_index" in found else None

@@ -71,7 +71,7 @@ def line_statistics(record: Record, line: Line, protocol: str) -> LineStatistics
 def _lists(stored: Statistics, protocol: str, title: str) -> NearestLists | None:
     try:
         lists = stored.nearest_lists(protocol, "cd")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise HdbenchError(f"The statistics of {title} are incomplete ({error}); score again.") from error
     if lists is None:
         return None

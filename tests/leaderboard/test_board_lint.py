@@ -6,6 +6,8 @@ from board_examples import add_entry, audit, change_scores, new_board, told
 
 from hdbench.errors import HdbenchError
 from hdbench.leaderboard.lint import identity_errors, lint_board, value_errors
+from hdbench.metrics.scoring import Statistics
+from hdbench.store import file_digest
 
 
 @pytest.fixture
@@ -105,6 +107,16 @@ def test_files_that_were_changed_or_removed_are_found(board, name):
     assert any(f"{name} is not the file" in text for text in texts(board))
     (folder / name).unlink()
     assert any(f"{name} is missing" in text for text in texts(board))
+
+
+def test_lists_that_lead_out_of_their_sets_are_not_followed(board):
+    folder = add_entry(board, 0)
+    arrays = Statistics.load(folder / "statistics.npz").arrays
+    far = np.full_like(arrays["hyperdiffusion/cd/reference_index"], 2**30)
+    Statistics({**arrays, "hyperdiffusion/cd/reference_index": far}).save(folder / "statistics.npz")
+    digest = file_digest(folder / "statistics.npz")
+    change_scores(folder, lambda document: document["files"].update({"statistics.npz": digest}))
+    assert any("statistics.npz cannot be read (neighbours that are not there)" in text for text in texts(board))
 
 
 def test_scores_of_other_samples_are_found(board):
