@@ -48,7 +48,7 @@ class Difference:
     better: Literal["a", "b"] | None
     """Which is better at the 5 % level; None when they cannot be told apart."""
     paired: bool
-    """False where statistics are missing or references differ, and the intervals of both were all there was."""
+    """False where statistics are missing or sets are too small, and the intervals of both were all there was."""
 
 
 @dataclass(frozen=True)

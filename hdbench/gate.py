@@ -14,12 +14,12 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
+from hdbench.comparison import read_statistics
 from hdbench.errors import HdbenchError
 from hdbench.metrics.paired import scored_set, splits_of
 from hdbench.metrics.scoring import Statistics
 from hdbench.metrics.uncertainty import SMALLEST_SET, ScoredSet, compare, two_sided
 from hdbench.results import Provenance, Results, Row, Score, Scores, SetInfo, distance_from, load_document
-from hdbench.store import file_digest
 from hdbench.thresholds import DEFAULT_THRESHOLDS, INVALID, Threshold, threshold_of
 
 Verdict = Literal["ok", "improved", "regressed", "underpowered", "new"]
@@ -110,6 +110,9 @@ class _Change(NamedTuple):
     note: str = ""
 
 
+_SAME = _Change(0.0, 0.0, "the same to the last bit")
+
+
 class _Case(NamedTuple):
     """A metric before and now."""
 
@@ -172,23 +175,9 @@ def _rows(document: Results | Scores, folder: Path) -> dict[tuple[str, str], lis
 def _sampling(part: Row | Scores, folder: Path) -> _Sampling:
     if not (0 <= part.samples.count <= _LARGEST_COUNT and 0 <= part.samples.invalid <= _LARGEST_COUNT):
         raise HdbenchError(f"{folder}: {part.samples.count} valid samples cannot be; score the shapes again.")
-    statistics = _statistics(part.statistics, folder)
+    statistics = read_statistics(part.statistics, folder)
     model, seed = (part.model, part.seed) if isinstance(part, Row) else ("", 0)
     return _Sampling(tuple(part.scores), part.samples, statistics, model, seed)
-
-
-def _statistics(files: Mapping[str, str], folder: Path) -> Statistics | None:
-    """The statistics beside a result file, verified; None where they were not brought along."""
-    merged = None
-    for name, digest in files.items():
-        path = folder / Path(name).name
-        if not path.is_file():
-            return None
-        if file_digest(path) != digest:
-            raise HdbenchError(f"{path} is not the file that belongs to its results (sha256 differs); make both again.")
-        loaded = Statistics.load(path)
-        merged = loaded if merged is None else merged.merged(loaded)
-    return merged
 
 
 def _measured(rows: Mapping[tuple[str, str], Sequence[_Sampling]]) -> dict[_Key, _Measured]:
@@ -228,7 +217,7 @@ def _change(key: _Key, new: _Measured, old: _Measured, *, seed: int) -> _Change:
         return _Change(math.inf, 0.0, reasons[0] if reasons else "")
     _refuse_unlike(key, new, old)
     if new.samples == old.samples and [one.value for one in new.scores] == [one.value for one in old.scores]:
-        return _Change(0.0, 0.0, "the same to the last bit")
+        return _SAME
     target = old.scores[0].target
     paired = _scored_sets(key, new), _scored_sets(key, old)
     if any(min(one.reference_count, one.sample_count) < SMALLEST_SET for sets in paired for one in sets):
@@ -292,7 +281,10 @@ def _invalid(method: str, dataset: str, new: Sequence[_Sampling], old: Sequence[
     pooled = (bad_new + bad_old + 1) / (all_new + all_old + 2)
     deviation = math.sqrt(pooled * (1 - pooled) * (1 / all_new + 1 / all_old))
     before, now = bad_old / all_old, bad_new / all_new
-    change = _Change(now - before, deviation, "")
+    counts_new, counts_old = (
+        [(one.samples.sha256, one.samples.count, one.samples.invalid) for one in part] for part in (new, old)
+    )
+    change = _Change(now - before, deviation) if counts_new != counts_old else _SAME
     return _Case(_Key(method, dataset, "", INVALID), "fraction", before, now, rule, change)
 
 
