@@ -1,7 +1,7 @@
 """Every command: parse, call, print; and where exceptions become exit codes. Only `cli*.py` print.
 
-What the commands share is in `cli_options`, those about what there is (methods, protocols, …) in `cli_groups`,
-those about datasets in `cli_data`.
+What the commands share is in `cli_options`; each group of commands has its own module, methods and protocols share
+`cli_groups`.
 
 Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """

@@ -1,4 +1,4 @@
-"""Commands about what there is: datasets, methods, protocols."""
+"""Commands about what there is: methods and protocols."""
 
 from pathlib import Path
 from typing import Annotated

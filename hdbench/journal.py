@@ -4,8 +4,9 @@
      "outcome": "done", "seconds": 12.3, "memory_bytes": 512000000, "device": "cpu"}
 
 Events: `stage` (an artefact was made, or found: `fresh` is false), `unit` (so many steps of a task are done, at most
-once a second), `task` (one has ended: done, failed or interrupted), `message` (a line that was shown). Lines are
-appended, so that a command that goes on where it stopped goes on in the same file. Secrets are taken out first.
+once a second), `task` (one has ended), `message` (a line that was shown). The outcome of a stage or task is done,
+failed or interrupted. Lines are appended, so that a command that goes on where it stopped goes on in the same file.
+Secrets are taken out first.
 """
 
 import json
@@ -65,6 +66,9 @@ class Journal(Progress):
         try:
             yield
             outcome = "done"
+        except (KeyboardInterrupt, GeneratorExit):
+            outcome = "interrupted"
+            raise
         finally:
             self.write("stage", key=key, fresh=fresh, outcome=outcome, seconds=time.monotonic() - start)
             self._stages.pop()
