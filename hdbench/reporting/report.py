@@ -14,7 +14,7 @@ from hdbench.reporting.merging import Record, open_runs
 from hdbench.reporting.paper_figures import draw_figures
 from hdbench.reporting.pictures import draw_pictures, shown_lines
 from hdbench.results import Results, to_json
-from hdbench.store import digest, file_digest, write_atomic
+from hdbench.store import digest, file_digest, refuse_unwritable, write_atomic
 
 
 def write_report(
@@ -29,10 +29,15 @@ def write_report(
         progress: Where to show how far it is.
 
     The same folders give the same bytes. Raises HdbenchError when a results.json is missing, unreadable or not what
-    hdbench writes, and for runs over different data.
+    hdbench writes, for runs over different data, and when nothing can be written there.
     """
     folders = [runs] if isinstance(runs, Path) else list(runs)
     record = open_runs(folders)
+    target = out or (folders[0] if len(record.folders) == 1 else _usual_folder(record))
+    is_foreign = target.resolve() not in [folder.resolve() for folder in record.folders]
+    if is_foreign and (target / "plan.json").exists():
+        raise HdbenchError(f"{target} holds another run; choose another folder with --out.")
+    refuse_unwritable(target / "results.json")  # before minutes of drawing
     content = Content(record)
     pictures = draw_pictures(record, content.board, content.statistics, progress=progress or Progress())
     files = {
@@ -41,10 +46,6 @@ def write_report(
         "leaderboard.csv": to_csv(table(record.results)),
         "leaderboard.tex": render_latex(content),
     }
-    target = out or (folders[0] if len(record.folders) == 1 else _usual_folder(record))
-    is_foreign = target.resolve() not in [folder.resolve() for folder in record.folders]
-    if is_foreign and (target / "plan.json").exists():
-        raise HdbenchError(f"{target} holds another run; choose another folder with --out.")
     if is_foreign:
         files["results.json"] = to_json(_brought_along(record, target))
     for name, text in files.items():
@@ -58,7 +59,6 @@ def _usual_folder(record: Record) -> Path:
 
 def _brought_along(record: Record, target: Path) -> Results:
     """The results, their statistics copied to `target` under names that no two runs share."""
-    target.mkdir(parents=True, exist_ok=True)
     rows = []
     for row in record.results.rows:
         copied = {}

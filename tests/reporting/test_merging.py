@@ -9,6 +9,7 @@ from hdbench.errors import HdbenchError
 from hdbench.metrics.nearest import lists_from_matrix
 from hdbench.metrics.scoring import Statistics
 from hdbench.progress import Progress
+from hdbench.reporting import report
 from hdbench.reporting.content import Content
 from hdbench.reporting.merging import open_runs
 from hdbench.reporting.report import write_report
@@ -136,6 +137,14 @@ def test_a_folder_with_another_run_is_not_written_over(tmp_path):
     with pytest.raises(HdbenchError, match="another run"):
         write_report(tmp_path / "a", out=other, progress=Progress())
     assert (other / "results.json").read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_drawn(tmp_path, monkeypatch):
+    example_run(tmp_path / "a").write()
+    monkeypatch.setattr(report, "draw_pictures", lambda *_, **__: pytest.fail("it was drawn"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HdbenchError, match="cannot be written"):
+        write_report(tmp_path / "a", out=tmp_path / "file" / "x", progress=Progress())
 
 
 @pytest.mark.parametrize("methods", [20, 200])
