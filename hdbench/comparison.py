@@ -23,6 +23,8 @@ from hdbench.store import file_digest
 if TYPE_CHECKING:
     import pandas as pd
 
+_ABOUT_CERTAINTY = ("interval:", "warning:")
+"""Facts of a signature that change with the number of valid samples, and change no value."""
 _LEVEL = 0.05
 _QUANTILE = NormalDist().inv_cdf(1 - _LEVEL / 2)
 
@@ -109,6 +111,12 @@ def compare(a: Path | str, b: Path | str, *, methods: tuple[str, str] | None = N
     return Differences(present)
 
 
+def deciding_facts(score: Score) -> set[str]:
+    """All that decides the value, as `name:value`: two values that differ in one are not to be compared."""
+    stated = (fact for fact in score.signature.split("|") if not fact.startswith(_ABOUT_CERTAINTY))
+    return {*stated, f"target:{score.target}", f"unit:{score.unit}"}
+
+
 def read_statistics(files: Mapping[str, str], folder: Path) -> Statistics | None:
     """The statistics in `folder` that a result names with their sha256; None where they were not brought along.
 
@@ -156,11 +164,11 @@ def _difference(
     """None where a value is missing."""
     if any(one.score.value is None for one in (*a, *b)):
         return None
-    signatures = {one.score.signature for one in (*a, *b)}
-    if len(signatures) > 1:
-        first, second = sorted(signatures)[:2]
-        facts = ", ".join(sorted(set(first.split("|")) ^ set(second.split("|"))))
-        raise HdbenchError(f"{place.metric} was measured in different ways ({facts}); measure both alike.")
+    facts = [deciding_facts(one.score) for one in (*a, *b)]
+    if differing := facts[0].union(*facts) - facts[0].intersection(*facts):
+        raise HdbenchError(
+            f"{place.metric} was measured in different ways ({', '.join(sorted(differing))}); measure both alike."
+        )
     name = " / ".join(methods) if methods else place.method
     target = a[0].score.target
     sets = _scored_sets(place, a), _scored_sets(place, b)

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
-from hdbench.comparison import read_statistics
+from hdbench.comparison import deciding_facts, read_statistics
 from hdbench.errors import HdbenchError
 from hdbench.metrics.paired import scored_set, splits_of
 from hdbench.metrics.scoring import Statistics
@@ -29,8 +29,6 @@ LEVEL = 0.05
 POWER = 0.8
 _NORMAL = NormalDist()
 _LARGEST_COUNT = 10**9
-_ABOUT_CERTAINTY = ("interval:", "warning:")
-"""Facts of a signature that change with the number of valid samples, and change no value."""
 
 
 @dataclass(frozen=True)
@@ -241,19 +239,13 @@ def _change(key: _Key, new: _Measured, old: _Measured, *, seed: int) -> _Change:
 
 def _refuse_unlike(key: _Key, new: _Measured, old: _Measured) -> None:
     """Raise HdbenchError unless all values say that they were made in one way and are numbers one can reckon with."""
-    facts = [_facts(score) for score in (*new.scores, *old.scores)]
+    facts = [deciding_facts(score) for score in (*new.scores, *old.scores)]
     if differing := facts[0].union(*facts) - facts[0].intersection(*facts):
         raise HdbenchError(
             f"{key.metric} was measured in different ways ({', '.join(sorted(differing))}); measure both alike."
         )
     if not (math.isfinite(new.value or 0) and math.isfinite(old.value or 0)):
         raise HdbenchError(f"{key.metric} has values too large to be compared; score the shapes again.")
-
-
-def _facts(score: Score) -> set[str]:
-    """All that decides the value, as `name:value`."""
-    stated = (fact for fact in score.signature.split("|") if not fact.startswith(_ABOUT_CERTAINTY))
-    return {*stated, f"target:{score.target}", f"unit:{score.unit}"}
 
 
 def _scored_sets(key: _Key, measured: _Measured) -> list[ScoredSet]:

@@ -110,6 +110,15 @@ def test_what_was_measured_in_different_ways_is_refused(written):
         compare(written["good"], written["few"])
 
 
+def test_what_is_only_said_of_certainty_does_not_matter(written, tmp_path):
+    document = json.loads(written["again"].read_text())
+    for score in document["scores"]:
+        score["signature"] += "|warning:fewer-than-30-shapes"
+    (tmp_path / "warned.json").write_text(json.dumps(document))
+    shutil.copyfile(written["again"].with_name("again.statistics.npz"), tmp_path / "again.statistics.npz")
+    assert compare(written["good"], tmp_path / "warned.json").rows == compare(written["good"], written["again"]).rows
+
+
 def test_other_references_and_foreign_statistics_are_refused(written, tmp_path):
     with pytest.raises(HdbenchError, match="reference"):
         compare(written["good"], written["elsewhere"])
