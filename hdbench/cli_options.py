@@ -96,8 +96,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, as_json
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    for name in header:
-        table.add_column(name, overflow="fold")
+    for place, name in enumerate(header):
+        table.add_column(name, overflow="fold", no_wrap=place == 0)  # names are for copying
     for row in rows:
         table.add_row(*row)
     console().print(table, markup=False)

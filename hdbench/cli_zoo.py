@@ -187,7 +187,14 @@ def zoo_add(
     }
     try:
         statement = Statement.model_validate(stated)
+        if not source.is_dir():
+            raise HdbenchError(f"There is no folder {source}; give a run's, or a model's as hdbench fit writes it.")
         if (source / "results.json").is_file():
+            if category or changes or limit or (dataset, preset) != ("procedural", "default"):
+                raise HdbenchError(
+                    f"{source} is a run, which says itself what its models were trained on and how; leave out "
+                    "--category, --dataset, --preset, --set and --limit."
+                )
             made = add_run(source, target, workshop, statement, methods=names(methods))
         elif category is None:
             raise HdbenchError(f"{source} is no run's folder; of a model's, give its --category.")

@@ -91,7 +91,7 @@ class Arena:
         if claimed.model_copy(update={"split": self.version.split}) != self.version:
             raise HdbenchError(
                 f"{where}: made for dataset {claimed}, which is unknown here; this hdbench has {self.version}. "
-                "Draw the samples again with a model of that version."
+                "Draw the samples again with a model of that version, and without --limit."
             )
 
 
