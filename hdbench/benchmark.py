@@ -34,7 +34,7 @@ from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, 
 from hdbench.zoo.obtain import obtain_published, published_models
 from hdbench.zoo.obtain import outline as zoo_outline
 
-REPORT_VERSION = 3
+REPORT_VERSION = 4
 HOLLOW = 0.002
 """Share of the bounding box below which a mesh encloses next to nothing: an open sheet, or walls without thickness."""
 NEIGHBOUR_SAMPLES = 6
