@@ -13,7 +13,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hdbench.errors import HdbenchError, unknown_name
-from hdbench.metrics.paired import scored_set, splits_of
+from hdbench.metrics.paired import scored_sets, splits_of
 from hdbench.metrics.scoring import Statistics
 from hdbench.metrics.uncertainty import SMALLEST_SET, ScoredSet, two_sided
 from hdbench.metrics.uncertainty import compare as compare_sets
@@ -111,8 +111,17 @@ def compare(a: Path | str, b: Path | str, *, methods: tuple[str, str] | None = N
     return Differences(present)
 
 
-def deciding_facts(score: Score) -> set[str]:
-    """All that decides the value, as `name:value`: two values that differ in one are not to be compared."""
+def refuse_unlike(metric: str, scores: Sequence[Score]) -> None:
+    """Raise HdbenchError unless all that decides a value is the same for all `scores` of `metric`."""
+    facts = [_deciding_facts(score) for score in scores]
+    if differing := facts[0].union(*facts) - facts[0].intersection(*facts):
+        raise HdbenchError(
+            f"{metric} was measured in different ways ({', '.join(sorted(differing))}); measure both alike."
+        )
+
+
+def _deciding_facts(score: Score) -> set[str]:
+    """All that decides the value, as `name:value`."""
     stated = (fact for fact in score.signature.split("|") if not fact.startswith(_ABOUT_CERTAINTY))
     return {*stated, f"target:{score.target}", f"unit:{score.unit}"}
 
@@ -164,14 +173,10 @@ def _difference(
     """None where a value is missing."""
     if any(one.score.value is None for one in (*a, *b)):
         return None
-    facts = [deciding_facts(one.score) for one in (*a, *b)]
-    if differing := facts[0].union(*facts) - facts[0].intersection(*facts):
-        raise HdbenchError(
-            f"{place.metric} was measured in different ways ({', '.join(sorted(differing))}); measure both alike."
-        )
+    refuse_unlike(place.metric, [one.score for one in (*a, *b)])
     name = " / ".join(methods) if methods else place.method
     target = a[0].score.target
-    sets = _scored_sets(place, a), _scored_sets(place, b)
+    sets = [scored_sets([one.statistics for one in side], place.protocol, place.metric) for side in (a, b)]
     if _can_be_paired(*sets):
         one = compare_sets(*sets, metric=place.metric, target=target, seed=seed, splits=splits_of(place.metric))
         return _row(name, place, one.value_a, one.value_b, one.difference, one.deviation, paired=True)
@@ -190,16 +195,6 @@ def _row(
         better = "a" if difference < 0 else "b"
     interval = difference - reach, difference + reach
     return Difference(name, place.protocol, place.metric, a, b, difference, *interval, p_value, better, paired)
-
-
-def _scored_sets(place: _Place, measured: Sequence[_Measured]) -> list[ScoredSet]:
-    """What the metric was made from, one per seed; none where any is missing."""
-    found = [
-        scored
-        for one in measured
-        if one.statistics and (scored := scored_set(one.statistics, place.protocol, place.metric))
-    ]
-    return found if len(found) == len(measured) else []
 
 
 def _can_be_paired(a: Sequence[ScoredSet], b: Sequence[ScoredSet]) -> bool:

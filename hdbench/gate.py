@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
-from hdbench.comparison import deciding_facts, read_statistics
+from hdbench.comparison import read_statistics, refuse_unlike
 from hdbench.errors import HdbenchError
-from hdbench.metrics.paired import scored_set, splits_of
+from hdbench.metrics.paired import scored_sets, splits_of
 from hdbench.metrics.scoring import Statistics
-from hdbench.metrics.uncertainty import SMALLEST_SET, ScoredSet, compare, two_sided
+from hdbench.metrics.uncertainty import SMALLEST_SET, compare, two_sided
 from hdbench.results import Provenance, Results, Row, Score, Scores, SetInfo, distance_from, load_document
 from hdbench.thresholds import DEFAULT_THRESHOLDS, INVALID, Threshold, threshold_of
 
@@ -217,7 +217,7 @@ def _change(key: _Key, new: _Measured, old: _Measured, *, seed: int) -> _Change:
     if new.samples == old.samples and [one.value for one in new.scores] == [one.value for one in old.scores]:
         return _SAME
     target = old.scores[0].target
-    paired = _scored_sets(key, new), _scored_sets(key, old)
+    paired = [scored_sets([one.statistics for one in side.samplings], key.protocol, key.metric) for side in (new, old)]
     if any(min(one.reference_count, one.sample_count) < SMALLEST_SET for sets in paired for one in sets):
         return _Change(0.0, math.inf, f"a set has fewer than {SMALLEST_SET} shapes; draw more (--count)")
     if paired[0] and paired[1]:
@@ -239,23 +239,9 @@ def _change(key: _Key, new: _Measured, old: _Measured, *, seed: int) -> _Change:
 
 def _refuse_unlike(key: _Key, new: _Measured, old: _Measured) -> None:
     """Raise HdbenchError unless all values say that they were made in one way and are numbers one can reckon with."""
-    facts = [deciding_facts(score) for score in (*new.scores, *old.scores)]
-    if differing := facts[0].union(*facts) - facts[0].intersection(*facts):
-        raise HdbenchError(
-            f"{key.metric} was measured in different ways ({', '.join(sorted(differing))}); measure both alike."
-        )
+    refuse_unlike(key.metric, (*new.scores, *old.scores))
     if not (math.isfinite(new.value or 0) and math.isfinite(old.value or 0)):
         raise HdbenchError(f"{key.metric} has values too large to be compared; score the shapes again.")
-
-
-def _scored_sets(key: _Key, measured: _Measured) -> list[ScoredSet]:
-    """What the metric was made from, one per seed; none where any is missing."""
-    found = [
-        scored
-        for one in measured.samplings
-        if one.statistics and (scored := scored_set(one.statistics, key.protocol, key.metric))
-    ]
-    return found if len(found) == len(measured.samplings) else []
 
 
 def _deviation(scores: Sequence[Score]) -> float:

@@ -4,6 +4,7 @@ allocated than the archive's own table and each array's header agree upon."""
 import math
 import sys
 import zipfile
+import zlib
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,10 @@ from hdbench.errors import HdbenchError
 
 PLAIN_COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 """Those that are undone piece by piece; with any other, one piece of an archive may become gigabytes at once."""
+BROKEN_ARCHIVE = (
+    OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+"""What zipfile raises on archives that are cut off, forged, locked or packed in unknown ways."""
 BOMB_BYTES, BOMB_RATIO = 1 << 28, 100
 """An array is a bomb when it unpacks to more than this, and to more than so many times its packed size."""
 _LONGEST_HEADER = 1 << 16

@@ -6,13 +6,12 @@ as others are made from them.
 """
 
 import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from hdbench.errors import HdbenchError
-from hdbench.npz import PLAIN_COMPRESSIONS, one_line
+from hdbench.npz import BROKEN_ARCHIVE, PLAIN_COMPRESSIONS, one_line
 
 LARGEST_MEMBER = 1 << 30
 """Bytes of the largest file that is read from an archive."""
@@ -20,7 +19,6 @@ MOST_MEMBERS = 4_000_000
 """ShapeNetCore as one archive has some 700,000."""
 
 _CHUNK = 1 << 20
-_BROKEN = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def read_member(path: Path, name: str, *, limit: int = LARGEST_MEMBER) -> bytes:
         with archive.open(info) as stream:
             while len(content) <= info.file_size and (piece := stream.read(_CHUNK)):
                 content += piece
-    except _BROKEN as error:
+    except BROKEN_ARCHIVE as error:
         raise HdbenchError(f"{where} is damaged ({one_line(error)}); download the archive again.") from error
     if len(content) != info.file_size:
         raise HdbenchError(f"{where} is not as long as its entry says; download the archive again.")
@@ -78,7 +76,7 @@ def read_member(path: Path, name: str, *, limit: int = LARGEST_MEMBER) -> bytes:
 def _opened_at(path: Path, changed: int) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except _BROKEN as error:
+    except BROKEN_ARCHIVE as error:
         raise HdbenchError(f"{path} is not a zip archive ({one_line(error)}); download it again.") from error
 
 

@@ -5,7 +5,6 @@ is known to be what was expected.
 import math
 import stat
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from hdbench.datasets.arrays import LARGEST_COORDINATE
 from hdbench.errors import HdbenchError
-from hdbench.npz import PLAIN_COMPRESSIONS, Npz, one_line
+from hdbench.npz import BROKEN_ARCHIVE, PLAIN_COMPRESSIONS, Npz, one_line
 from hdbench.shapes import Bool, Float32
 
 LARGEST_ARCHIVE = 4 * 2**30
@@ -27,8 +26,6 @@ MOST_POINTS = 65_536
 LARGEST_ID = 200
 """Characters."""
 
-_BROKEN = (OSError, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-"""What zipfile raises on archives that are cut off, forged, locked or packed in unknown ways."""
 _CHUNK = 2**20
 _ARRAYS = ("points", "valid", "ids")
 
@@ -50,7 +47,7 @@ def extract_archive(archive: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(member) as source, target.open("xb") as sink:
                     left -= _copy(source, sink, left, archive)
-    except _BROKEN as error:
+    except BROKEN_ARCHIVE as error:
         raise HdbenchError(
             f"{archive} cannot be unpacked ({one_line(error)}); pack it again as a plain zip."
         ) from error

@@ -3,16 +3,12 @@
 from hdbench.leaderboard.ranking import Standing
 from hdbench.leaderboard.tables import Cell, Table
 from hdbench.metrics.protocols import PROTOCOLS
-from hdbench.reporting.rounding import rounded
+from hdbench.reporting.rounding import in_full, rounded
 
 
 def tooltip(cell: Cell) -> str:
     """The exact value, its interval and unit, and its signature."""
-    score = cell.score
-    if score.value is None:
-        return f"no value: {score.reason or 'no reason given'}\n{score.signature}"
-    interval = f" [{score.interval[0]:.6g}, {score.interval[1]:.6g}]" if score.interval else ""
-    return f"{score.value:.6g}{interval} {score.unit}\n{score.signature}"
+    return in_full(cell.score)
 
 
 def sort_key(cell: Cell | None) -> str:

@@ -4,6 +4,7 @@ Statistics are files, and may be anyone's: whatever would not come from scoring 
 indexes with it.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,13 @@ def scored_set(statistics: Statistics, protocol: str, metric: str) -> ScoredSet 
         raise HdbenchError(
             f"The statistics of {metric} are not what hdbench writes ({error}); score the shapes again."
         ) from error
+
+
+def scored_sets(statistics: Iterable[Statistics | None], protocol: str, metric: str) -> list[ScoredSet]:
+    """`scored_set` of the statistics of each seed; none where any is missing."""
+    found = [scored_set(one, protocol, metric) if one else None for one in statistics]
+    present = [one for one in found if one is not None]
+    return present if len(present) == len(found) else []
 
 
 def splits_of(metric: str) -> int:

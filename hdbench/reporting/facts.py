@@ -6,7 +6,7 @@ from typing import Any
 from hdbench.metrics.protocols import PROTOCOLS
 from hdbench.reporting.columns import Column
 from hdbench.reporting.published import PublishedBoard
-from hdbench.reporting.rounding import display_scale, rounded
+from hdbench.reporting.rounding import display_scale, in_full, rounded
 from hdbench.reporting.tables import Board, Cell, Line
 from hdbench.results import Results, SetInfo
 
@@ -102,11 +102,7 @@ def counts(line: Line) -> str:
 
 def tooltip(cell: Cell) -> str:
     """The exact value, its interval and unit, and its signature."""
-    score = cell.score
-    if score.value is None:
-        return f"no value: {score.reason or 'no reason given'}\n{score.signature}"
-    interval = f" [{score.interval[0]:.6g}, {score.interval[1]:.6g}]" if score.interval else ""
-    return f"{score.value:.6g}{interval} {score.unit}\n{score.signature}"
+    return in_full(cell.score)
 
 
 def spoken(board: Board, index: int) -> str:

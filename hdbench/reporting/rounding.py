@@ -26,6 +26,14 @@ class Rounded:
         return f"{self.value} ± {self.plus}" if self.is_symmetric else f"{self.value} +{self.plus} −{self.minus}"
 
 
+def in_full(score: Score) -> str:
+    """The exact value, its interval and unit, and its signature, for who wants to know."""
+    if score.value is None:
+        return f"no value: {score.reason or 'no reason given'}\n{score.signature}"
+    interval = f" [{score.interval[0]:.6g}, {score.interval[1]:.6g}]" if score.interval else ""
+    return f"{score.value:.6g}{interval} {score.unit}\n{score.signature}"
+
+
 def rounded(score: Score, scale: float) -> Rounded:
     """`score` times `scale` as text; a dash where there is no value."""
     if score.value is None:
