@@ -21,6 +21,8 @@ Int64 = npt.NDArray[np.int64]
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """A network: noisy data (B, ...) and the time steps (B,) int64 it stands at -> a prediction of the data's shape."""
 Prediction = Literal["x0", "epsilon", "velocity"]
+Bound = float | Tensor
+"""Of all numbers alike, or a tensor that broadcasts against them."""
 Noise = Callable[[], Tensor]
 """The next standard normal noise of a sampler, of the shape of the samples."""
 
@@ -158,7 +160,7 @@ class GaussianDiffusion:
             target = x0 if self.prediction == "x0" else noise
         return (target - output).square().flatten(1).mean(1)
 
-    def predict_x0(self, denoiser: Denoiser, x: Tensor, steps: Tensor, *, clip: float | None = None) -> Tensor:
+    def predict_x0(self, denoiser: Denoiser, x: Tensor, steps: Tensor, *, clip: Bound | None = None) -> Tensor:
         """The data the network sees behind x_t (B, ...), clamped to [-clip, clip] if given."""
         output = denoiser(x, self._told(steps))
         if self.prediction == "epsilon":
@@ -166,7 +168,7 @@ class GaussianDiffusion:
             output = signal * x - _at(np.sqrt(1 / self.alphas_cumprod - 1), steps, x) * output
         elif self.prediction == "velocity":
             output = self.diffuse(x, steps, -output)
-        return output if clip is None else output.clamp(-clip, clip)
+        return output if clip is None else output.clamp(min=-clip, max=clip)  # type: ignore[arg-type,type-var]
 
     def posterior_mean(self, x0: Tensor, x: Tensor, steps: Tensor) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0), (B, ...)."""
@@ -199,7 +201,7 @@ class GaussianDiffusion:
         sampler: Literal["ddim", "ddpm"],
         noise: Noise | None = None,
         eta: float = 0.0,
-        clip: float | None = None,
+        clip: Bound | None = None,
     ) -> Iterator[Tensor]:
         """Denoise `start` (B, ...) through all steps of this process, yielding what each step leads to.
 

@@ -25,6 +25,12 @@ class Clouds:
     moments: Moments
     """What they were normalised with: less the mean, divided by the deviation."""
 
+    @property
+    def extent(self) -> tuple[float, float, float]:
+        """Largest coordinate of each axis in the pools, either way."""
+        x, y, z = np.abs(self.pools).max((0, 1)).tolist()
+        return x, y, z
+
 
 def read_clouds(dataset: Dataset, names: Sequence[str], recipe: DataRecipe, *, seed: int, progress: Progress) -> Clouds:
     """Surface points of the named shapes; clouds are taken as they come, from their first point on.

@@ -51,6 +51,8 @@ class FitReport:
     """Training shapes learnt from."""
     moments: Moments
     """What samples are put back into the dataset's coordinates with: times the deviation, plus the mean."""
+    extent: tuple[float, float, float] | None
+    """Largest normalised coordinate of each axis in training, either way; not known of an imported model."""
     checkpoint_rule: str
     loss_curve: list[tuple[int, float]]
 
@@ -61,7 +63,7 @@ class PVD(Method):
     name: ClassVar[str] = "pvd"
     title: ClassVar[str] = "PVD"
     output: ClassVar[Kind] = "points"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     recipe_type: ClassVar[type[Recipe]] = PVDRecipe
 
     recipe: PVDRecipe
@@ -128,15 +130,16 @@ class PVD(Method):
                 matrices=self.denoiser.matrices(),
             )
         self.denoiser.load_state_dict(trained.weights)
-        self.report = FitReport(context.seed, len(names), clouds.moments, trained.rule, trained.curve)
+        self.report = FitReport(context.seed, len(names), clouds.moments, clouds.extent, trained.rule, trained.curve)
 
     def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[PointCloud]:
         """See `Method.sample`."""
         size = self.recipe.sampling.block
+        clip = self.report.extent if self.recipe.sampling.clip else None
         for first in range(0, len(indices), WINDOW):
             window = indices[first : first + WINDOW]
             blocks = sorted({index // size for index in window})
-            units = [Block(self.denoiser, self.recipe, block, seed, context.device) for block in blocks]
+            units = [Block(self.denoiser, self.recipe, block, seed, context.device, clip) for block in blocks]
             workers = context.workers if context.device == "cpu" else 1
             drawn = run_units(
                 denoise,
@@ -161,9 +164,10 @@ class PVD(Method):
         model = cls()
         with reading_model(cls, PVDRecipe, folder) as stored:
             model.recipe = stored.recipe
-            x, y, z = stored.report["moments"]["mean"]
-            moments = Moments((x, y, z), float(stored.report["moments"]["deviation"]))
-            model.report = FitReport(**stored.report | {"moments": moments})
+            mean, extent = stored.report["moments"]["mean"], stored.report["extent"]
+            moments = Moments(_triple(mean), float(stored.report["moments"]["deviation"]))
+            read = {"moments": moments, "extent": extent and _triple(extent)}
+            model.report = FitReport(**stored.report | read)
             model._build(context.device)
             model.denoiser.load_state_dict(stored.tensors)
         return model
@@ -191,7 +195,7 @@ class PVD(Method):
         refuse_misfit(tensors, {name: value.shape for name, value in model.denoiser.state_dict().items()}, str(path))
         model.denoiser.load_state_dict(tensors, assign=True)
         moments = model.recipe.data.moments
-        model.report = FitReport(0, 0, moments or AS_THEY_ARE, f"imported from {path.name}", [])
+        model.report = FitReport(0, 0, moments or AS_THEY_ARE, None, f"imported from {path.name}", [])
         model.save(folder)
         places = "the data's coordinates" if moments else "normalised coordinates (set data.mean and data.deviation)"
         return f"a denoiser of {sum(map(Tensor.numel, tensors.values())):,} parameters; its samples have {places}"
@@ -235,6 +239,8 @@ class Block:
     number: int
     seed: int
     device: str
+    clip: tuple[float, float, float] | None
+    """Largest coordinate of each axis, either way, that a prediction may have."""
 
 
 def denoise(block: Block) -> Float32:
@@ -248,12 +254,18 @@ def denoise(block: Block) -> Float32:
         return torch.from_numpy(np.stack(rows)).to(block.device)
 
     process = block.recipe.diffusion.build().respaced(sampling.steps)
+    clip = None if block.clip is None else torch.tensor(block.clip, device=block.device)[:, None]
     threads = 1 if block.device == "cpu" else block.recipe.training.threads
     with torch.inference_mode(), fixed_threads(1), kernel_threads(threads):
         trajectory = process.trajectory(
-            block.denoiser, noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta
+            block.denoiser, noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta, clip=clip
         )
         return deque(trajectory, maxlen=1).pop().mT.contiguous().cpu().numpy()
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    x, y, z = values
+    return float(x), float(y), float(z)
 
 
 def _own(recipe: Recipe) -> PVDRecipe:

@@ -51,6 +51,13 @@ class Size:
 
     Without them a point's own place is known there through its neighbours and voxels only.
     """
+    octaves: int = 0
+    """Sines and cosines given beside the coordinates, of 1/2, 1, 2, … radians per unit."""
+    point_width: float | None = None
+    """Factor on the paper's widths of the point-wise networks between the cloud and the level below; `width` if None.
+
+    They tell where the surface lies among the nearest points, and cost little beside convolutions of that width.
+    """
 
 
 class Level(NamedTuple):
@@ -99,22 +106,26 @@ class FeaturePropagation(nn.Module):
 class PVCNN2(nn.Module):
     """Predicts noise (or data) from noisy points (B, 3, P) at time steps (B,); P is any number from 384 on."""
 
+    frequencies: Tensor
+
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.size = size
 
-        def wide(*channels: int) -> tuple[int, ...]:
-            return tuple(int(size.width * channel) for channel in channels)
+        def wide(*channels: int, factor: float = size.width) -> tuple[int, ...]:
+            return tuple(int(factor * channel) for channel in channels)
 
         def convolution(inputs: int, width: int, *, attention: bool = False) -> PVConv:
             return PVConv(inputs, width, attention=attention, dropout=size.dropout)
 
         c32, c64, c128, c256, c512 = wide(32, 64, 128, 256, 512)
-        time = TIME_FEATURES
+        p32, p64, p128 = wide(32, 64, 128, factor=size.point_width or size.width)
+        inputs, time = 3 + 6 * size.octaves, TIME_FEATURES
+        self.register_buffer("frequencies", 0.5 * 2.0 ** torch.arange(size.octaves), persistent=False)
         self.sa_layers = nn.ModuleList(
             [
-                nn.Sequential(convolution(3, c32), convolution(c32, c32), SetAbstraction(c32, (c32, c64))),
-                nn.Sequential(convolution(c64 + time, c64, attention=size.attention), SetAbstraction(c64, (c64, c128))),
+                nn.Sequential(convolution(inputs, c32), convolution(c32, c32), SetAbstraction(c32, (p32, p64))),
+                nn.Sequential(convolution(p64 + time, c64, attention=size.attention), SetAbstraction(c64, (c64, c128))),
                 nn.Sequential(convolution(c128 + time, c128), SetAbstraction(c128, (c128, c256))),
                 SetAbstraction(c256 + time, (c256, c256, c512)),
             ]
@@ -123,8 +134,8 @@ class PVCNN2(nn.Module):
         propagations = [
             FeaturePropagation(c512 + time + c256, (c256, c256)),
             FeaturePropagation(c256 + time + c128, (c256, c256)),
-            FeaturePropagation(c256 + time + c64, (c256, c128)),
-            FeaturePropagation(c128 + time + 3 * size.last_skip, (c128, c128, c64)),
+            FeaturePropagation(c256 + time + p64, (c256, c128)),
+            FeaturePropagation(c128 + time + inputs * size.last_skip, (p128, p128, c64)),
         ]
         convolved = [(c256, 3), (c256, 3), (c128, 2), (c64, 2)]
         self.fp_layers = nn.ModuleList(
@@ -132,7 +143,7 @@ class PVCNN2(nn.Module):
             for propagation, (width, count) in zip(propagations, convolved, strict=True)
         )
         self.classifier = nn.Sequential(
-            SharedMLP(c64, (c128,), dimensions=1), nn.Dropout(size.dropout), nn.Conv1d(c128, 3, 1)
+            SharedMLP(c64, (p128,), dimensions=1), nn.Dropout(size.dropout), nn.Conv1d(p128, 3, 1)
         )
         self.embedf = nn.Sequential(nn.Linear(time, time), nn.LeakyReLU(0.1), nn.Linear(time, time))
 
@@ -145,7 +156,7 @@ class PVCNN2(nn.Module):
         voxels = [voxelise(place, resolution) for place, resolution in zip(places, resolutions, strict=True)]
         time = self.embedf(time_features(steps))
 
-        features, skipped = points, []
+        features, skipped = self.encode(points), []
         for index, (layers, level) in enumerate(zip(self.sa_layers, levels, strict=True)):
             skipped.append(features if index or self.size.last_skip else features[:, :0])
             if index:
@@ -159,6 +170,11 @@ class PVCNN2(nn.Module):
             features = convolve(convolutions, features, voxels[index])
         predicted: Tensor = self.classifier(features)
         return predicted
+
+    def encode(self, points: Tensor) -> Tensor:
+        """Coordinates (B, 3, P) with their sines and cosines, (B, 3 + 6 octaves, P)."""
+        angles = (points[:, :, None] * self.frequencies[:, None]).flatten(1, 2)
+        return torch.cat([points, angles.sin(), angles.cos()], dim=1)
 
     def matrices(self) -> list[str]:
         """Names of the weights between hidden layers: what Muon may move. The gates' are too small for it."""

@@ -57,6 +57,10 @@ class NetworkRecipe(BaseModel):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     last_skip: bool = False
     """Whether the last level up is given the points' coordinates."""
+    octaves: int = Field(default=0, ge=0)
+    """Sines and cosines given beside the coordinates."""
+    point_width: float | None = Field(default=None, ge=0.25)
+    """Factor on the paper's widths of the point-wise networks between the cloud and the level below."""
 
     @property
     def size(self) -> Size:
@@ -73,6 +77,8 @@ class SamplingRecipe(BaseModel):
     steps: int = Field(default=1000, ge=1)
     """Steps taken of the diffusion's, evenly spread."""
     eta: float = Field(default=0.0, ge=0, le=1)
+    clip: bool = False
+    """Keep what each step predicts within the box of the training points."""
     points: int = Field(default=2048, ge=MINIMUM_POINTS)
     """Points of a sample."""
     block: int = Field(default=8, ge=1)

@@ -1,5 +1,6 @@
 import filecmp
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,21 @@ def test_samples_lie_where_the_data_lie(fitted):
     # Hardly trained, it sees little behind the noise but where the data lie.
     assert np.abs(np.mean([sample.points for sample in samples], axis=(0, 1)) - mean).max() < deviation
     assert 0.1 * deviation < np.std([sample.points for sample in samples]) < 2 * deviation
+
+
+def test_predictions_keep_to_the_box_of_the_training_points(fitted):
+    model, folder = fitted
+    recipe = model.recipe.model_copy(update={"sampling": model.recipe.sampling.model_copy(update={"clip": True})})
+    assert np.allclose(model.report.extent, model.report.extent[0]) is False  # of each axis its own
+    narrow = (0.1, 0.2, 0.3)
+    clipped, free = PVD(), PVD()
+    for copy, extent in ((clipped, narrow), (free, None)):  # nothing is known of an imported model
+        copy.recipe, copy.report, copy.denoiser = recipe, replace(model.report, extent=extent), model.denoiser
+    box = np.array(narrow) * model.report.moments.deviation * (1 + 1e-6)
+    mean = np.array(model.report.moments.mean)
+    reach = [np.abs(next(copy.sample([0], 1, context(folder))).points - mean).max(0) for copy in (clipped, free)]
+    assert (reach[0] <= box + 1e-6).all()
+    assert (reach[1] > box).all()
 
 
 def test_workers_change_no_bit(fitted):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from hdbench.geometry import point_operations
 
 SMALL = Size(width=0.25, resolutions=(8, 4, 2), radii=(0.2, 0.4, 0.8, 1.6), neighbours=8, dropout=0.0)
+WIDER = replace(SMALL, last_skip=True, octaves=2, point_width=0.5)
 
 
 def recorded(name):
@@ -216,13 +217,32 @@ def test_half_precision_comes_close(small, monkeypatch, device):
     assert float((out - expected).detach().abs().mean()) < 0.05 * float(expected.detach().abs().mean())
 
 
-def test_every_parameter_learns(small):
+@pytest.mark.parametrize("size", [SMALL, WIDER], ids=["as published", "wider"])
+def test_every_parameter_learns(size):
+    network = PVCNN2(size).eval()
+    network.initialize(0)
     x = torch.randn(2, 3, 384, generator=torch.Generator().manual_seed(5))
-    small.zero_grad()
-    small(x, torch.tensor([10, 600])).square().mean().backward()
-    still = [name for name, parameter in small.named_parameters() if not parameter.grad.abs().sum() > 0]
+    network(x, torch.tensor([10, 600])).square().mean().backward()
+    still = [name for name, parameter in network.named_parameters() if not parameter.grad.abs().sum() > 0]
     assert [name for name in still if ".fc." not in name] == []  # of this width's few units in gates, some are dead
-    small.zero_grad()
+
+
+def test_octaves_are_sines_and_cosines_beside_the_coordinates():
+    network = PVCNN2(WIDER)
+    points = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(7))
+    angles = [points[:, axis] * frequency for axis in range(3) for frequency in (0.5, 1.0)]
+    expected = [*points.unbind(1), *map(torch.sin, angles), *map(torch.cos, angles)]
+    torch.testing.assert_close(network.encode(points), torch.stack(expected, 1))
+    assert "frequencies" not in network.state_dict()  # as in released checkpoints
+
+
+def test_point_width_widens_what_sees_the_whole_cloud_and_no_convolution_of_voxels():
+    shapes, wider = (
+        {name: value.shape for name, value in PVCNN2(size).state_dict().items()} for size in (SMALL, WIDER)
+    )
+    changed = {name.split(".")[0] + "." + name.split(".")[1] for name in shapes if shapes[name][0] != wider[name][0]}
+    assert changed == {"sa_layers.0", "fp_layers.3", "classifier.0"}
+    assert all(shapes[name][0] == wider[name][0] for name in shapes if "voxel_layers" in name)
 
 
 def test_initial_parameters_hang_on_the_seed_alone():
@@ -236,17 +256,18 @@ def test_initial_parameters_hang_on_the_seed_alone():
     assert 0.99 * reach < float(first.state_dict()[weight].abs().max()) <= reach
 
 
-def test_multiplications_are_those_of_the_convolutions():
+@pytest.mark.parametrize("size", [SMALL, WIDER], ids=["as published", "wider"])
+def test_multiplications_are_those_of_the_convolutions(size):
     counted = []
 
     def count(module, inputs, output):
         counted.append(module.weight.numel() * output[0, 0].numel())
 
-    network = PVCNN2(SMALL).eval()
+    network = PVCNN2(size).eval()
     for name, module in network.named_modules():
         if hasattr(module, "kernel_size") and not name.startswith(("classifier", "global_att")):
             module.register_forward_hook(count)
     with torch.inference_mode():
         network(torch.randn(1, 3, 512), torch.tensor([0]))
-    attended = 2 * 16 * SMALL.resolutions[1] ** 6
-    assert multiplications(SMALL, 512) == sum(counted) + attended
+    attended = 2 * 16 * size.resolutions[1] ** 6
+    assert multiplications(size, 512) == sum(counted) + attended
