@@ -27,7 +27,7 @@ from hdbench.progress import Progress
 from hdbench.provenance import provenance
 from hdbench.recipe import parse_changes
 from hdbench.results import DatasetInfo, Results, Row, to_json
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.showcase import draw_figures
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, lock, remove_leftovers, write_atomic

@@ -14,7 +14,7 @@ from hdbench.cluster import fit_ahead
 from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
 from hdbench.recipe import Changes
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.stages import Workshop
 from hdbench.store import copy_tree, refuse_unwritable
 

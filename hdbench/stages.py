@@ -23,18 +23,8 @@ from hdbench.metrics.scoring import Statistics, computed, score_points, unscored
 from hdbench.progress import Progress
 from hdbench.recipe import Recipe
 from hdbench.results import Cost, Neighbours, Score
-from hdbench.shapes import (
-    Float32,
-    Kind,
-    Mesh,
-    PointCloud,
-    Sequence,
-    Shape,
-    ShapeSet,
-    load_shape,
-    save_shape,
-    write_shape_set,
-)
+from hdbench.shape_files import ShapeSet, load_shape, save_shape, write_shape_set
+from hdbench.shapes import Float32, Kind, Mesh, PointCloud, Sequence, Shape
 from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, write_atomic
 
 PREPARE_VERSION = 1

@@ -12,7 +12,7 @@ from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
 from hdbench.progress import Progress
 from hdbench.recipe import Recipe
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.stages import Workshop
 from hdbench.store import Store, write_atomic
 

@@ -13,7 +13,7 @@ from hdbench.evaluation import PointSet
 from hdbench.method import get_method
 from hdbench.metrics.protocols import get_protocol
 from hdbench.progress import Progress
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Store
 

@@ -14,7 +14,7 @@ from hdbench.evaluation import PointSet
 from hdbench.method import Method, get_method
 from hdbench.metrics.protocols import get_protocol
 from hdbench.results import Score
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.stages import Workshop
 from hdbench.store import Artefact, Store, digest
 from hdbench.zoo.catalogue import Entry
