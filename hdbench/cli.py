@@ -16,7 +16,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hdbench import __version__
 from hdbench.cli_data import data_app
 from hdbench.cli_groups import methods_app, protocols_app
 from hdbench.cli_leaderboard import leaderboard_app
@@ -45,6 +44,7 @@ from hdbench.cli_runs import runs_app
 from hdbench.cli_zoo import zoo_app
 from hdbench.errors import HdbenchError
 from hdbench.redaction import redacted
+from hdbench.version import __version__
 
 BAD_INPUT = 2
 INTERRUPTED = 130

@@ -239,7 +239,7 @@ def zoo_import(
 ) -> None:
     """Import an original checkpoint without unpickling anything but tensors."""
     if kind == "pointnet2":
-        from hdbench.features.extractors import import_checkpoint
+        from hdbench.extractors import import_checkpoint
 
         print(f"Imported as {import_checkpoint(file, name=name, verify=verify).signature}.")
         return

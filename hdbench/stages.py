@@ -353,7 +353,7 @@ def score_key(
     neighbours: int,
 ) -> Key:
     """The key under which `score` leaves its scores."""
-    from hdbench.features.extractors import extractor_signature
+    from hdbench.extractors import extractor_signature
 
     sets = {"samples": samples, "reference": reference, "train": train}
     inputs = {
