@@ -178,6 +178,13 @@ def test_foreign_folders_are_refused(tmp_path, label):
         models.method_of(tmp_path)
 
 
+def test_a_folder_without_a_model_is_told_from_none(tmp_path):
+    with pytest.raises(HdbenchError, match=r"it has no hdbench\.json\); expected one written by hdbench fit, zoo pull"):
+        models.method_of(tmp_path)
+    with pytest.raises(HdbenchError, match="there is no such folder"):
+        models.method_of(tmp_path / "nowhere")
+
+
 def test_models_of_methods_that_are_not_installed_are_named(tmp_path):
     (tmp_path / "hdbench.json").write_text('{"schema": "hdbench/model/1", "method": "nois"}')
     with pytest.raises(HdbenchError, match="Did you mean 'noise'"):
@@ -190,7 +197,7 @@ def test_changed_recipes_do_not_pass_for_the_method_as_it_is(tmp_path, command):
     changed = make_entrant(Scaled, dataset, "default", ("scale=2",))
     assert (plain.title, changed.title) == ("Scaled", "Scaled (scale=2)")
     assert changed.recipe.scale == 2
-    with pytest.raises(HdbenchError, match="Method 'scaled': --set scal: "):
+    with pytest.raises(HdbenchError, match="Method 'scaled': --set: Unknown field 'scal'"):
         make_entrant(Scaled, dataset, "default", ("scal=2",))
 
 
