@@ -210,9 +210,7 @@ class TestCommands:
 
     def test_a_stage_that_is_none_is_refused(self, command, keys):
         for arguments in (["list", "--stage", "modle"], ["clean", "--unfinished", "--stage", "modle"]):
-            with pytest.raises(
-                HdbenchError, match=r"Unknown stage 'modle'\. Did you mean 'model'\? Available: a"
-            ):
+            with pytest.raises(HdbenchError, match=r"Unknown stage 'modle'\. Did you mean 'model'\? Available: a"):
                 command(*arguments)
         assert "0 in " in command("list", "--stage", "report")  # a stage that has left nothing yet
 
