@@ -6,20 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from hdbench.cli import _main
-
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
+def command(monkeypatch, tmp_path, call):
     """Run a command in this process; returns (exit code, standard output, standard error)."""
     monkeypatch.setenv("HDBENCH_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = _main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
     return call
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from hdbench import models, stages
 from hdbench.benchmark import make_entrant, open_limited
-from hdbench.cli import _main
 from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
 from hdbench.progress import Progress
@@ -20,7 +19,7 @@ NOISE = get_method("noise")
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
+def command(monkeypatch, tmp_path, call):
     """Run a command in this process, in a folder with a data set of clouds; returns (exit code, output, errors)."""
     monkeypatch.setenv("HDBENCH_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
@@ -29,12 +28,6 @@ def command(monkeypatch, tmp_path, capsys):
         for index in range(5):
             points = np.random.default_rng(index).standard_normal((2048, 3)).astype(np.float32)
             np.save(tmp_path / "data" / split / f"{split}-{index}.npy", points)
-
-    def call(*arguments):
-        code = _main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
     return call
 
 
