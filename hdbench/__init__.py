@@ -10,12 +10,13 @@ differences = hdbench.compare("mine.json", "theirs.json")
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hdbench.version import __version__
+
 if TYPE_CHECKING:
     from hdbench.comparison import compare as compare
     from hdbench.evaluation import evaluate as evaluate
     from hdbench.results import load_results as load_results
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "compare", "evaluate", "load_results"]
 
 _LAZY = {"compare": "hdbench.comparison", "evaluate": "hdbench.evaluation", "load_results": "hdbench.results"}

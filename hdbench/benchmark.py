@@ -27,7 +27,8 @@ from hdbench.progress import Progress
 from hdbench.provenance import provenance
 from hdbench.recipe import parse_changes
 from hdbench.results import DatasetInfo, Results, Row, to_json
-from hdbench.shapes import ShapeSet
+from hdbench.scoring import Scoring, data_label, read_scores
+from hdbench.shape_files import ShapeSet
 from hdbench.showcase import draw_figures
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, lock, remove_leftovers, write_atomic
@@ -208,28 +209,27 @@ class Run:
             return obtain_published(self.workshop, entrant.method, entry)
         return stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
 
-    def _scoring(self, drawn: _Drawn, prepared: _Prepared) -> ScoreUnit:
+    def _scoring(self, drawn: _Drawn, prepared: _Prepared) -> Scoring:
         record = stages.FitRecord.of(drawn.model)
         samples = PointSet.of(ShapeSet.open(drawn.samples.folder), drawn.place.as_posix())
         points = samples.points.shape[-2]
         reference = thinned(PointSet.of(prepared.reference, "reference"), points)
         reference = reference if record.reference_ids is None else reference.select(record.reference_ids)
-        return ScoreUnit(
-            self.workshop,
+        return Scoring(
             samples,
             reference,
             thinned(PointSet.of(prepared.train, "train"), points),
             protocol=self.protocol,
-            data=stages.data_label(self.dataset),
+            data=data_label(self.dataset),
             seed=self.plan.seed,
             neighbours=NEIGHBOUR_SAMPLES,
         )
 
-    def _row(self, drawn: _Drawn, scoring: ScoreUnit) -> Row:
+    def _row(self, drawn: _Drawn, scoring: Scoring) -> Row:
         entrant = drawn.entrant
         record = stages.FitRecord.of(drawn.model)
-        scored, others = score_unit(scoring)
-        scores, neighbours = stages.read_scores(scored)
+        scored, others = score_unit(ScoreUnit(self.workshop, scoring))
+        scores, neighbours = read_scores(scored)
         statistics = f"{'-'.join(drawn.place.parts[1:])}.statistics.npz"
         shutil.copyfile(scored.folder / "statistics.npz", self.folder / statistics)
         return Row(

@@ -16,7 +16,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hdbench import __version__
 from hdbench.cli_data import data_app
 from hdbench.cli_groups import methods_app, protocols_app
 from hdbench.cli_leaderboard import leaderboard_app
@@ -33,6 +32,7 @@ from hdbench.cli_options import (
     Quiet,
     Set,
     Strict,
+    choose_progress,
     console,
     device_called,
     engine_called,
@@ -44,6 +44,7 @@ from hdbench.cli_runs import runs_app
 from hdbench.cli_zoo import zoo_app
 from hdbench.errors import HdbenchError
 from hdbench.redaction import redacted
+from hdbench.version import __version__
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -102,7 +103,6 @@ def run(
 ) -> None:
     """Fit all methods to a category, sample, score against held-out shapes, and write the report."""
     from hdbench.benchmark import Plan, Run
-    from hdbench.progress import choose_progress
     from hdbench.results import to_json
     from hdbench.store import Store
 
@@ -159,7 +159,6 @@ def fit(
 ) -> None:
     """Fit one method and write its model into a folder; `hdbench run` uses the same model."""
     from hdbench.models import FitPlan, fit_model
-    from hdbench.progress import choose_progress
 
     plan = FitPlan(
         method=method,
@@ -189,7 +188,6 @@ def sample(
 ) -> None:
     """Draw shapes from a model; `hdbench evaluate` reads the folder."""
     from hdbench.models import draw_samples
-    from hdbench.progress import choose_progress
 
     named = model if model.name not in ("", "..") else model.resolve()
     folder = out or Path(f"{named}-samples-{seed}")
@@ -227,7 +225,6 @@ def evaluate(
 ) -> None:
     """Score anyone's shapes against reference shapes under any paper's protocol."""
     from hdbench.evaluation import evaluate as score
-    from hdbench.progress import choose_progress
     from hdbench.reporting.console import score_table, signature_lines
     from hdbench.store import refuse_unwritable
 
@@ -260,7 +257,6 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write the report of a run again from what its folder holds, or one report of several runs."""
-    from hdbench.progress import choose_progress
     from hdbench.reporting.report import write_report
 
     for path in write_report(runs, out=out, progress=choose_progress(quiet=quiet)):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hdbench.cli_options import AsJson, Category, Quiet, Strict, print_table
+from hdbench.cli_options import AsJson, Category, Quiet, Strict, choose_progress, print_table
 
 data_app = typer.Typer(
     help="Datasets: list them, prepare one ahead of a run, or check that one is whole.", no_args_is_help=True
@@ -30,7 +30,6 @@ def data_prepare(
 ) -> None:
     """Read every shape of a dataset once, keep it in the store with its points, and say what was skipped."""
     from hdbench.benchmark import prepare_dataset
-    from hdbench.progress import choose_progress
     from hdbench.store import Store
 
     progress = choose_progress(quiet=quiet)

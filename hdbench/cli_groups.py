@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hdbench.cli_options import AsJson, Quiet, print_table
+from hdbench.cli_options import AsJson, Quiet, choose_progress, print_table
 
 methods_app = typer.Typer(help="Methods: list them, or test that one keeps the contract.", no_args_is_help=True)
 protocols_app = typer.Typer(help="Protocols: exactly how shapes become numbers.", no_args_is_help=True)
@@ -31,7 +31,6 @@ def methods_test(name: Annotated[str, typer.Argument(help="The method to check."
 
     from hdbench.conformance import check_method
     from hdbench.method import get_method
-    from hdbench.progress import choose_progress
 
     method = get_method(name)
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdbench.cli_options import Quiet, names, open_workshop
+from hdbench.cli_options import Quiet, choose_progress, names, open_workshop
 from hdbench.errors import HdbenchError
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def add(
     """Score sets of samples and add them to a leaderboard; exit code 1 if one does not pass the lint."""
     from hdbench.leaderboard.add import add as add_all
     from hdbench.leaderboard.submission import Details
-    from hdbench.progress import choose_progress
 
     details = Details(
         name=name,
@@ -101,7 +100,6 @@ def pack(
     """Pack samples as a submission, with the version of the dataset and their hash; add takes it anywhere."""
     from hdbench.leaderboard.add import pack as pack_one
     from hdbench.leaderboard.submission import Details
-    from hdbench.progress import choose_progress
     from hdbench.store import refuse_unwritable
 
     refuse_unwritable(archive)
@@ -138,7 +136,6 @@ def build(
 ) -> None:
     """Check a leaderboard and write it as a static site; exit code 1 if an entry does not pass the lint."""
     from hdbench.leaderboard.site import build as build_site
-    from hdbench.progress import choose_progress
 
     _end_with(build_site(board, site, progress=choose_progress(quiet=quiet)), str(site / "index.html"))
 
@@ -151,7 +148,6 @@ def publish(
 ) -> None:
     """Build the site and publish it, on the hub with all entries; exit code 1 if an entry does not pass the lint."""
     from hdbench.leaderboard.publish import publish as publish_board
-    from hdbench.progress import choose_progress
 
     _end_with(publish_board(board, target, progress=choose_progress(quiet=quiet)), f"Published to {target}")
 

@@ -1,6 +1,7 @@
 """What the commands share: their options, and how they read and print."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +45,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 def names(text: str) -> tuple[str, ...]:
     """The names in a comma-separated list, each once."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def choose_progress(*, quiet: bool, log_file: Path | None = None, device: str = "cpu") -> "Progress":
+    """Bars where standard error is a terminal, plain lines where not, silence on request; also written to a file."""
+    from hdbench.journal import Journal
+    from hdbench.progress import PlainProgress, Progress, RichProgress
+
+    shown = Progress() if quiet else RichProgress() if sys.stderr.isatty() else PlainProgress()
+    return shown if log_file is None else Journal(shown, log_file, device=device)
 
 
 def open_workshop(progress: "Progress", device: str, engine: str = "local") -> "Workshop":

@@ -16,11 +16,11 @@ Stage = Annotated[str | None, typer.Option(help="Only this stage: shapes, prepar
 @runs_app.command("list", epilog="Example: hdbench runs list --stage model")
 def runs_list(stage: Stage = None, as_json: AsJson = False) -> None:
     """List what lies in the store, the largest first."""
-    from hdbench.runs import age_in_words, kept_in, now, size_in_words
+    from hdbench.runs import age_in_words, kept_in, now, of_stage, size_in_words
     from hdbench.store import default_root
 
     root, time = default_root(), now()
-    found = [item for item in kept_in(root) if stage in (None, item.stage)]
+    found = of_stage(kept_in(root), stage)
     if as_json:
         rows = [(item.stage, item.key, str(item.size), f"{time - item.used:.0f}", item.what) for item in found]
         print_table(("stage", "key", "bytes", "seconds since used", "what"), rows, as_json=True)

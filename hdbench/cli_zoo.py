@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdbench.cli_options import AsJson, Device, Limit, Preset, Quiet, Set, names, open_workshop, print_table
+from hdbench.cli_options import (
+    AsJson,
+    Device,
+    Limit,
+    Preset,
+    Quiet,
+    Set,
+    choose_progress,
+    names,
+    open_workshop,
+    print_table,
+)
 from hdbench.errors import HdbenchError
 
 if TYPE_CHECKING:
@@ -60,7 +71,6 @@ def zoo_pull(
     quiet: Quiet = False,
 ) -> None:
     """Fetch a model, verify it, and write it into a folder that `hdbench sample` reads."""
-    from hdbench.progress import choose_progress
     from hdbench.zoo.exchange import find, pull
 
     entry = find(model)
@@ -77,7 +87,6 @@ def zoo_push(
     quiet: Quiet = False,
 ) -> None:
     """Publish a model's card and weights on the hub, with the token of `hf auth login` or HF_TOKEN."""
-    from hdbench.progress import choose_progress
     from hdbench.zoo.exchange import find, push
 
     workshop = open_workshop(choose_progress(quiet=quiet), "cpu")
@@ -100,7 +109,6 @@ def zoo_verify(
     quiet: Quiet = False,
 ) -> None:
     """Draw from models and score them again; exit code 1 where a score leaves its interval."""
-    from hdbench.progress import choose_progress
     from hdbench.zoo.catalogue import entries
     from hdbench.zoo.exchange import find
 
@@ -171,7 +179,6 @@ def zoo_add(
     """Make zoo entries of trained models: files, hashes, expected scores, model.toml and card."""
     from pydantic import ValidationError
 
-    from hdbench.progress import choose_progress
     from hdbench.recipe import first_complaint
     from hdbench.zoo.add import SELECTION, Statement, add_model, add_run
     from hdbench.zoo.catalogue import zoo_folders
@@ -232,14 +239,13 @@ def zoo_import(
 ) -> None:
     """Import an original checkpoint without unpickling anything but tensors."""
     if kind == "pointnet2":
-        from hdbench.features.extractors import import_checkpoint
+        from hdbench.extractors import import_checkpoint
 
         print(f"Imported as {import_checkpoint(file, name=name, verify=verify).signature}.")
         return
     from hdbench.errors import unknown_name
     from hdbench.method import get_method, method_names
     from hdbench.models import import_original
-    from hdbench.progress import choose_progress
     from hdbench.recipe import parse_changes
 
     if kind not in method_names():

@@ -4,20 +4,19 @@ A unit leaves its artefact in the store, where the stages of the run find it. So
 machine, and a run that was killed on a cluster can be finished without one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hdbench import stages
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
-from hdbench.evaluation import PointSet
 from hdbench.execution import LOCAL, run_units
-from hdbench.metrics.protocols import Protocol
 from hdbench.other_protocols import score_under_others
 from hdbench.progress import Progress
 from hdbench.results import Score
+from hdbench.scoring import Scoring, score
 from hdbench.stages import Entrant, Workshop
-from hdbench.store import Artefact, Key, Store
+from hdbench.store import Artefact, Store
 
 
 @dataclass(frozen=True)
@@ -66,39 +65,20 @@ def fit_entrant(unit: FitUnit) -> Artefact:
 
 @dataclass(frozen=True)
 class ScoreUnit:
-    """One unit of work: the scores of one sample set; see `stages.score`."""
+    """One unit of work: the scores of one sample set."""
 
     workshop: Workshop
-    samples: PointSet
-    reference: PointSet
-    train: PointSet
-    protocol: Protocol
-    data: str
-    seed: int
-    neighbours: int
-
-    @property
-    def key(self) -> Key:
-        """The key of the scores in the store."""
-        return stages.score_key(
-            self.samples,
-            self.reference,
-            self.train,
-            protocol=self.protocol,
-            data=self.data,
-            seed=self.seed,
-            neighbours=self.neighbours,
-        )
+    scoring: Scoring
 
 
-def score_ahead(workshop: Workshop, units: Sequence[ScoreUnit]) -> None:
+def score_ahead(workshop: Workshop, scorings: Iterable[Scoring]) -> None:
     """Score the sample sets whose scores the store lacks, all at once; each on one core of the cluster.
 
     Raises HdbenchError when what the cluster stores cannot be seen here.
     """
     silent = Store(workshop.store.root, progress=Progress())
     there = replace(workshop, store=silent, progress=silent.progress, workers=1, engine=LOCAL)
-    missing = [replace(unit, workshop=there) for unit in units if not workshop.store.holds(unit.key)]
+    missing = [ScoreUnit(there, scoring) for scoring in scorings if not workshop.store.holds(scoring.key)]
     if not missing:
         return
     scored = run_units(
@@ -115,18 +95,10 @@ def score_ahead(workshop: Workshop, units: Sequence[ScoreUnit]) -> None:
 
 def score_unit(unit: ScoreUnit) -> tuple[Artefact, list[Score]]:
     """The scores of one sample set in the store, and those under other protocols."""
-    scores = stages.score(
-        unit.workshop,
-        unit.samples,
-        unit.reference,
-        unit.train,
-        protocol=unit.protocol,
-        data=unit.data,
-        seed=unit.seed,
-        neighbours=unit.neighbours,
-    )
+    one = unit.scoring
+    scores = score(unit.workshop, one)
     others = score_under_others(
-        unit.workshop, unit.samples, unit.reference, protocol=unit.protocol, data=unit.data, seed=unit.seed
+        unit.workshop, one.samples, one.reference, protocol=one.protocol, data=one.data, seed=one.seed
     )
     return scores, others
 

@@ -120,6 +120,12 @@ def refuse_unlike(metric: str, scores: Sequence[Score]) -> None:
         )
 
 
+def deviation_of_mean(scores: Sequence[Score]) -> float:
+    """Standard, of the mean of `scores` over seeds, from their intervals; infinite where one has none."""
+    widths = [score.interval[1] - score.interval[0] if score.interval else math.inf for score in scores]
+    return math.hypot(*widths) / len(widths) / (2 * _QUANTILE)
+
+
 def _deciding_facts(score: Score) -> set[str]:
     """All that decides the value, as `name:value`."""
     stated = (fact for fact in score.signature.split("|") if not fact.startswith(_ABOUT_CERTAINTY))
@@ -182,7 +188,7 @@ def _difference(
         return _row(name, place, one.value_a, one.value_b, one.difference, one.deviation, paired=True)
     values = [math.fsum(one.score.value or 0.0 for one in side) / len(side) for side in (a, b)]
     difference = distance_from(target, values[0]) - distance_from(target, values[1])
-    deviation = math.hypot(_deviation(a), _deviation(b))
+    deviation = math.hypot(*(deviation_of_mean([one.score for one in side]) for side in (a, b)))
     return _row(name, place, values[0], values[1], difference, deviation, paired=False)
 
 
@@ -199,10 +205,3 @@ def _row(
 
 def _can_be_paired(a: Sequence[ScoredSet], b: Sequence[ScoredSet]) -> bool:
     return bool(a and b) and all(min(one.reference_count, one.sample_count) >= SMALLEST_SET for one in (*a, *b))
-
-
-def _deviation(measured: Sequence[_Measured]) -> float:
-    """Standard, of the mean over seeds, from the intervals; infinite where one has none."""
-    intervals = [one.score.interval for one in measured]
-    widths = [interval[1] - interval[0] if interval else math.inf for interval in intervals]
-    return math.hypot(*widths) / len(widths) / (2 * _QUANTILE)

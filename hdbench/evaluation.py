@@ -19,7 +19,8 @@ from hdbench.metrics.scoring import Statistics, score_points
 from hdbench.progress import Progress
 from hdbench.provenance import provenance
 from hdbench.results import Neighbours, Score, Scores, SetInfo, to_json
-from hdbench.shapes import Float32, Shape, ShapeSet, defect
+from hdbench.shape_files import ShapeSet
+from hdbench.shapes import Float32, Shape, defect
 from hdbench.store import atomic_path, file_digest, write_atomic
 
 NEAREST = 3

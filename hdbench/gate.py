@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
-from hdbench.comparison import read_statistics, refuse_unlike
+from hdbench.comparison import deviation_of_mean, read_statistics, refuse_unlike
 from hdbench.errors import HdbenchError
 from hdbench.metrics.paired import scored_sets, splits_of
 from hdbench.metrics.scoring import Statistics
@@ -234,7 +234,9 @@ def _change(key: _Key, new: _Measured, old: _Measured, *, seed: int) -> _Change:
     if all(score.interval is None for score in scores):
         reason = next((score.reason for score in scores if score.reason), None)
         return _Change(worse, math.inf, reason) if reason else _Change(worse, 0.0, "no interval: any change counts")
-    return _Change(worse, math.hypot(_deviation(new.scores), _deviation(old.scores)), "unpaired")
+    deviation = math.hypot(deviation_of_mean(new.scores), deviation_of_mean(old.scores))
+    unsure = [score.reason or "a value has no interval" for score in scores if score.interval is None]
+    return _Change(worse, deviation, unsure[0] if unsure else "unpaired")
 
 
 def _refuse_unlike(key: _Key, new: _Measured, old: _Measured) -> None:
@@ -242,12 +244,6 @@ def _refuse_unlike(key: _Key, new: _Measured, old: _Measured) -> None:
     refuse_unlike(key.metric, (*new.scores, *old.scores))
     if not (math.isfinite(new.value or 0) and math.isfinite(old.value or 0)):
         raise HdbenchError(f"{key.metric} has values too large to be compared; score the shapes again.")
-
-
-def _deviation(scores: Sequence[Score]) -> float:
-    """Standard, of the mean over seeds, from the intervals."""
-    widths = [score.interval[1] - score.interval[0] for score in scores if score.interval]
-    return math.hypot(*widths) / len(scores) / (2 * _NORMAL.inv_cdf(0.975))
 
 
 def _invalid(method: str, dataset: str, new: Sequence[_Sampling], old: Sequence[_Sampling], rule: Threshold) -> _Case:

@@ -13,8 +13,9 @@ from hdbench.benchmark import make_entrant, open_limited
 from hdbench.cluster import fit_ahead
 from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
+from hdbench.npz import one_line
 from hdbench.recipe import Changes
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.stages import Workshop
 from hdbench.store import copy_tree, refuse_unwritable
 
@@ -97,15 +98,25 @@ def draw_samples(folder: Path, out: Path, workshop: Workshop, *, count: int, see
 def method_of(folder: Path) -> type[Method]:
     """The method whose model lies in `folder`; HdbenchError where there is none, or its method is not installed."""
     try:
+        if not folder.is_dir():
+            raise ValueError("there is no such folder")
         label = json.loads((folder / LABEL).read_text(encoding="utf-8"))
         if label["schema"] != SCHEMA:
             raise ValueError(f"schema {label['schema']!r}")
         name = str(label["method"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise HdbenchError(
-            f"{folder} is no model's folder ({LABEL}: {error}); expected one written by hdbench fit or zoo import."
-        ) from error
+    except FileNotFoundError as error:
+        raise _no_model(folder, f"it has no {LABEL}") from error
+    except KeyError as error:
+        raise _no_model(folder, f"{LABEL} has no {error}") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise _no_model(folder, one_line(error)) from error
     return get_method(name)
+
+
+def _no_model(folder: Path, reason: str) -> HdbenchError:
+    return HdbenchError(
+        f"{folder} is no model's folder ({reason}); expected one written by hdbench fit, zoo pull or zoo import."
+    )
 
 
 def refuse_occupied(out: Path, files: frozenset[str], *, source: Path | None) -> None:

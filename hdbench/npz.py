@@ -5,9 +5,11 @@ import math
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,13 @@ BOMB_BYTES, BOMB_RATIO = 1 << 28, 100
 """An array is a bomb when it unpacks to more than this, and to more than so many times its packed size."""
 _LONGEST_HEADER = 1 << 16
 _NPY, _ZIP = b"\x93NUMPY", b"PK"
+
+
+class Header(NamedTuple):
+    """What an array declares of itself."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 class Npz:
@@ -45,9 +54,25 @@ class Npz:
         found = {info.filename: info for info in self._zip.infolist()}
         return {name.removesuffix(".npy"): info for name, info in found.items() if name and not name.endswith("/")}
 
+    def header(self, key: str) -> Header:
+        """Shape and type of the array called `key`, as it declares them; whether that is true, reading it will show."""
+        with self._member(key) as info, self._zip.open(info) as stream:
+            return _declared(stream)
+
     def __getitem__(self, key: str) -> npt.NDArray[Any]:
         """The array called `key`."""
-        archive, info = self._zip, self.members.get(key)
+        with self._member(key) as info:
+            with self._zip.open(info) as stream:
+                _refuse_forged(stream, info.file_size)
+            with self._zip.open(info) as stream:
+                array = np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+            _refuse_codes_of_no_character(array)
+            return array
+
+    @contextmanager
+    def _member(self, key: str) -> Iterator[zipfile.ZipInfo]:
+        """What stands in the archive's table under `key`; whatever goes wrong with it is said in one way."""
+        info = self.members.get(key)
         try:
             if info is None:
                 raise ValueError("there is no such array")
@@ -55,12 +80,7 @@ class Npz:
                 raise ValueError("it is packed in an unusual way")
             if info.file_size > BOMB_BYTES and info.file_size > BOMB_RATIO * max(1, info.compress_size):
                 raise ValueError(f"{info.compress_size} bytes that unpack to {info.file_size}")
-            with archive.open(info) as stream:
-                _refuse_forged(stream, info.file_size)
-            with archive.open(info) as stream:
-                array = np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-            _refuse_codes_of_no_character(array)
-            return array
+            yield info
         except Exception as error:  # each forged header and each cut makes another place stumble
             raise HdbenchError(
                 f"{self.path}, {key!r}, cannot be read ({one_line(error)}); save the archive again with numpy.savez."
@@ -89,13 +109,19 @@ def one_line(error: Exception | str) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
-def _refuse_forged(stream: IO[bytes], size: int) -> None:
-    """Raise ValueError unless the .npy header at the start of `stream` declares what its `size` bytes can hold."""
+def _declared(stream: IO[bytes]) -> Header:
+    """The .npy header at the start of `stream`."""
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read_header:
         raise ValueError(f"version {version[0]}.{version[1]} of the format")
     shape, _, dtype = read_header[version](stream, max_header_size=_LONGEST_HEADER)
+    return Header(shape, dtype)
+
+
+def _refuse_forged(stream: IO[bytes], size: int) -> None:
+    """Raise ValueError unless the .npy header at the start of `stream` declares what its `size` bytes can hold."""
+    shape, dtype = _declared(stream)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never loaded")
     count = math.prod(shape)

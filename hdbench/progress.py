@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.progress import Progress as RichBars
     from rich.progress import TaskID
 
@@ -130,16 +128,6 @@ class _Bar:
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self.bars.update(self.identifier, advance=steps, note=note)
-
-
-def choose_progress(*, quiet: bool, log_file: "Path | None" = None, device: str = "cpu") -> Progress:
-    """Bars where standard error is a terminal, plain lines where not, silence on request; also written to a file."""
-    shown = Progress() if quiet else RichProgress() if sys.stderr.isatty() else PlainProgress()
-    if log_file is None:
-        return shown
-    from hdbench.journal import Journal
-
-    return Journal(shown, log_file, device=device)
 
 
 def _duration(seconds: float) -> str:

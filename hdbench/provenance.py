@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hdbench import __version__
 from hdbench.execution import cpu_count
 from hdbench.redaction import redacted
 from hdbench.results import Provenance
+from hdbench.version import __version__
 
 PACKAGES = (
     "torch",

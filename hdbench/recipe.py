@@ -122,7 +122,7 @@ def parse_recipe(
             recipe_type.model_validate(merged(common, table))
         for name in circumstances:
             common = merged(common, special.get(name, {}))
-        recipe_type.model_validate(common)
+        unchanged = recipe_type.model_validate(common)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise HdbenchError(f"Recipe {where} is not TOML: {error}.") from error
     except ValidationError as error:
@@ -130,10 +130,24 @@ def parse_recipe(
     try:
         recipe = recipe_type.model_validate(merged(common, changes))
     except ValidationError as error:
-        raise HdbenchError(f"--set {first_complaint(error)}.") from error
+        raise _complaint_about_change(error, unchanged) from error
     if not_finite := _not_finite(recipe.model_dump(), ""):
         raise HdbenchError(f"Recipe {where}: {not_finite} is not finite; give it a number.")
     return recipe
+
+
+def _complaint_about_change(error: ValidationError, unchanged: Recipe) -> HdbenchError:
+    """What to say of a change that does not fit; of a field that is not there, which ones are in its place."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "extra_forbidden":
+        return HdbenchError(f"--set {first_complaint(error)}.")
+    *tables, name = map(str, first["loc"])
+    table: BaseModel = unchanged
+    for inner in tables:
+        table = getattr(table, inner)
+    place = "".join(f"{inner}." for inner in tables)
+    known = (f"{place}{field}{'.…' if isinstance(value, BaseModel) else ''}" for field, value in table)
+    return HdbenchError(f"--set: {unknown_name('field', place + name, known)}")
 
 
 def _not_finite(value: Any, place: str) -> str:

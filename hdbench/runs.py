@@ -13,11 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hdbench.errors import HdbenchError
+from hdbench.errors import HdbenchError, unknown_name
 from hdbench.store import MANIFEST, lock
 
 State = Literal["finished", "unfinished", "damaged"]
 """Unfinished: the workspace of a command that was killed, or still runs."""
+
+STAGES = (
+    "adopted",
+    "figures",
+    "leaderboard-audit",
+    "model",
+    "other-scores",
+    "prepare",
+    "report",
+    "samples",
+    "scores",
+    "shapes",
+    "zoo",
+)
+"""What the stages of hdbench are called in the store; methods may have more of their own."""
 
 HOUR, DAY = 3600.0, 86_400.0
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -66,6 +81,14 @@ def kept_in(root: Path) -> list[Kept]:
     return sorted(found, key=lambda item: (-item.size, item.stage, item.key))
 
 
+def of_stage(items: Iterable[Kept], stage: str | None) -> list[Kept]:
+    """Those of `stage`, or all for None; HdbenchError for a stage that is none of hdbench's and has left nothing."""
+    items = list(items)
+    if stage is not None and stage not in (known := {*STAGES, *(item.stage for item in items)}):
+        raise unknown_name("stage", stage, known)
+    return [item for item in items if stage in (None, item.stage)]
+
+
 def find(items: Iterable[Kept], key: str) -> Kept:
     """The one whose key begins with `key`; HdbenchError where there is none, or more than one."""
     found = [item for item in items if item.key.startswith(key)]
@@ -97,7 +120,7 @@ def removable(
         unfinished: What killed commands left, and what is damaged.
         stage: Of this stage alone.
     """
-    chosen = [item for item in items if (stage is None or item.stage == stage) and now - item.used > HOUR]
+    chosen = [item for item in of_stage(items, stage) if now - item.used > HOUR]
     going = {
         item.folder
         for item in chosen

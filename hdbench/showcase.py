@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hdbench.evaluation import POINT_COUNT
 from hdbench.method import Context, Method
-from hdbench.shapes import Shape, write_shape_set
+from hdbench.shape_files import write_shape_set
+from hdbench.shapes import Shape
 from hdbench.stages import Workshop
 from hdbench.store import Artefact, Key
 

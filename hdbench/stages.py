@@ -1,4 +1,4 @@
-"""The rooms a run walks through: prepare, obtain, sample, score. Each leaves one artefact in the store.
+"""The rooms a run walks through: prepare, obtain, sample; then `hdbench.scoring`. Each leaves an artefact in the store.
 
 Every stage is keyed by its own version number (raised when its output changes), its inputs and its seed.
 """
@@ -14,33 +14,20 @@ from hdbench.cost import measured
 from hdbench.datasets.base import Dataset, LearningView
 from hdbench.drawing import drawn_shapes
 from hdbench.errors import HdbenchError
-from hdbench.evaluation import POINT_COUNT, PointSet, nearest_training
+from hdbench.evaluation import POINT_COUNT
 from hdbench.execution import LOCAL, Engine, run_units
 from hdbench.geometry.sampling import shape_points
 from hdbench.method import Context, Method
-from hdbench.metrics.protocols import Protocol
-from hdbench.metrics.scoring import Statistics, computed, score_points, unscored
 from hdbench.progress import Progress
 from hdbench.recipe import Recipe
-from hdbench.results import Cost, Neighbours, Score
-from hdbench.shapes import (
-    Float32,
-    Kind,
-    Mesh,
-    PointCloud,
-    Sequence,
-    Shape,
-    ShapeSet,
-    load_shape,
-    save_shape,
-    write_shape_set,
-)
+from hdbench.results import Cost
+from hdbench.shape_files import ShapeSet, load_shape, save_shape, write_shape_set
+from hdbench.shapes import Float32, Kind, Mesh, PointCloud, Sequence, Shape
 from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, write_atomic
 
 PREPARE_VERSION = 1
 MODEL_VERSION = 1
 SAMPLE_VERSION = 1
-SCORE_VERSION = 1
 
 CHUNK = 32
 """Shapes prepared per unit of work."""
@@ -160,7 +147,11 @@ def obtain_from_fields(workshop: Workshop, fields: Path, entrant: Entrant, *, se
 
 
 def adopt(workshop: Workshop, method: type[Method], folder: Path) -> Artefact:
-    """The saved model in `folder`, whoever fitted it, as an artefact that `draw` takes."""
+    """The saved model in `folder`, whoever fitted it, as an artefact that `draw` takes.
+
+    The store gets a copy: workers of a cluster see it and not the folder, and samples that take hours are of the bytes
+    they are filed under, whatever becomes of the folder meanwhile.
+    """
     return _adopted(workshop, method, folder_digest(folder), lambda target: copy_tree(folder, target))
 
 
@@ -319,104 +310,3 @@ def cost_of(model: Artefact, samples: Artefact, device: str) -> Cost:
         peak_memory_bytes=max(peaks, default=None),
         device=device,
     )
-
-
-def score(
-    workshop: Workshop,
-    samples: PointSet,
-    reference: PointSet,
-    train: PointSet,
-    *,
-    protocol: Protocol,
-    data: str,
-    seed: int,
-    neighbours: int,
-) -> Artefact:
-    """The scores of one sample set, its statistics, and the nearest training shapes of its first `neighbours` samples.
-
-    `data` names the reference in the signatures.
-    """
-    key = score_key(samples, reference, train, protocol=protocol, data=data, seed=seed, neighbours=neighbours)
-
-    def make(workspace: Path) -> None:
-        scores, statistics, nearest = _scored(
-            workshop, samples, reference, train, protocol=protocol, data=data, seed=seed, neighbours=neighbours
-        )
-        statistics.save(workspace / "statistics.npz")
-        record = {
-            "scores": [entry.model_dump(mode="json") for entry in scores],
-            "neighbours": [entry.model_dump(mode="json") for entry in nearest],
-        }
-        write_atomic(workspace / "scores.json", json.dumps(record, indent=1))
-
-    return workshop.store.get_or_make(key, make)
-
-
-def score_key(
-    samples: PointSet,
-    reference: PointSet,
-    train: PointSet,
-    *,
-    protocol: Protocol,
-    data: str,
-    seed: int,
-    neighbours: int,
-) -> Key:
-    """The key under which `score` leaves its scores."""
-    from hdbench.features.extractors import extractor_signature
-
-    sets = {"samples": samples, "reference": reference, "train": train}
-    inputs = {
-        **{role: [entry.info.sha256, digest([*entry.ids]), entry.invalid] for role, entry in sets.items()},
-        "protocol": protocol.fingerprint(),
-        "computed": computed(protocol),
-        "features": extractor_signature(),
-        "data": data,
-        "seed": seed,
-        "neighbours": neighbours,
-    }
-    return Key("scores", SCORE_VERSION, inputs)
-
-
-def _scored(
-    workshop: Workshop,
-    samples: PointSet,
-    reference: PointSet,
-    train: PointSet,
-    *,
-    protocol: Protocol,
-    data: str,
-    seed: int,
-    neighbours: int,
-) -> tuple[list[Score], Statistics, list[Neighbours]]:
-    if not samples.ids:
-        reason = f"none of {len(samples.invalid)} samples is valid"
-        counts = {"reference": len(reference.ids), "samples": len(samples.invalid)}
-        return unscored(protocol, reason, data=data, **counts), Statistics({}), []
-    scores, statistics = score_points(
-        samples.points,
-        reference.points,
-        protocol=protocol,
-        data=data,
-        invalid_samples=len(samples.invalid),
-        train=train.points,
-        seed=seed,
-        workers=workshop.workers,
-        progress=workshop.progress,
-    )
-    nearest = nearest_training(
-        samples, train, protocol=protocol, shown=neighbours, workers=workshop.workers, progress=workshop.progress
-    )
-    return scores, statistics, nearest
-
-
-def data_label(dataset: Dataset) -> str:
-    """What signatures call the reference shapes of `dataset`."""
-    return f"{dataset.name}/{dataset.category}/{dataset.reference_split}@{digest(dataset.fingerprint())[:8]}"
-
-
-def read_scores(artefact: Artefact) -> tuple[list[Score], list[Neighbours]]:
-    """The scores and neighbours kept in a score artefact."""
-    record = json.loads((artefact.folder / "scores.json").read_text(encoding="utf-8"))
-    scores = [Score.model_validate(entry) for entry in record["scores"]]
-    return scores, [Neighbours.model_validate(entry) for entry in record["neighbours"]]

@@ -25,9 +25,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hdbench import __version__
 from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
+from hdbench.version import __version__
 
 MANIFEST = "artefact.json"
 

@@ -6,20 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from hdbench.cli import _main
-
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
+def command(monkeypatch, tmp_path, call):
     """Run a command in this process; returns (exit code, standard output, standard error)."""
     monkeypatch.setenv("HDBENCH_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = _main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
     return call
 
 
@@ -69,7 +61,7 @@ def test_each_command_shows_an_example(command, arguments):
         (["run", "--category", "airplane", "--set", "fields.octaves=0"], "name those it is for with --methods"),
         (
             ["run", "--category", "airplane", "--methods", "hyperdiffusion", "--set", "fields.octave=0"],
-            "--set fields.octave: Extra inputs",
+            "--set: Unknown field 'fields.octave'. Did you mean 'fields.octaves'?",
         ),
         (["run", "--category", "airplane", "--set", "fields"], "FIELD=VALUE"),
         (["run", "--category", "airplane", "--methods", "noise", "--set", "count=3"], "only controls take part"),
@@ -77,7 +69,9 @@ def test_each_command_shows_an_example(command, arguments):
         (["fit", "hyperdiffusion", "--category", "airplan"], "Did you mean 'airplane'?"),
         (["fit", "hyperdiffusion", "--category", "airplane", "--set", "denoiser.width=-1"], "denoiser.width"),
         (["fit", "hyperdiffusion", "--category", "airplane", "--from-fields", "nowhere"], "no folder nowhere"),
-        (["sample", "nowhere"], "nowhere is no model's folder"),
+        (["sample", "nowhere"], "nowhere is no model's folder (there is no such folder); expected one written by"),
+        (["zoo", "pull", "voxel-airplan"], "Did you mean 'voxel-airplane'?"),
+        (["zoo", "pull", "./nowhere"], "There is no folder ./nowhere"),
         (["zoo", "import", "hyperdiffusion", "nowhere.ckpt"], "nowhere.ckpt"),
         (["frobnicate"], "frobnicate"),
         (["methods", "test", "nois"], "Did you mean 'noise'?"),

@@ -19,7 +19,8 @@ from hdbench.method import Context, Method, get_method
 from hdbench.models import FitPlan, fit_model
 from hdbench.progress import Progress
 from hdbench.ray_engine import RayEngine
-from hdbench.shapes import PointCloud, ShapeSet
+from hdbench.shape_files import ShapeSet
+from hdbench.shapes import PointCloud
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Store
 

@@ -13,7 +13,8 @@ from hdbench.metrics.protocols import get_protocol
 from hdbench.metrics.scoring import Statistics
 from hdbench.progress import Progress
 from hdbench.results import load_scores
-from hdbench.shapes import PointCloud, write_shape_set
+from hdbench.shape_files import write_shape_set
+from hdbench.shapes import PointCloud
 
 
 def clouds(count=10, points=2048, seed=0):

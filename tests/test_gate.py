@@ -230,6 +230,19 @@ def test_without_statistics_intervals_must_do(write, tmp_path):
     assert {finding.note for finding in report.findings if finding.metric != "invalid"} == {"unpaired"}
 
 
+def test_an_interval_that_is_missing_on_one_side_is_no_certainty(write, tmp_path):
+    old = write("with", shapes(1, 150))
+
+    def without(document):
+        document["scores"][3] |= {"interval": None}
+        document["statistics"] = {}
+
+    report = gate(write("worse-still", shapes(2, 150, kinds=1)), rewritten(old, tmp_path, without))
+    finding = next(finding for finding in report.findings if finding.metric == "nna_cd")
+    assert (finding.verdict, finding.note) == ("underpowered", "a value has no interval")
+    assert finding.worse > 0.2
+
+
 def results_of(scores, folder, *, changes=({},)):
     """A run's folder with one row per entry of `changes`, each made of `scores` and its own copy of the statistics."""
     folder.mkdir()

@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
+from hdbench.cli_options import choose_progress
 from hdbench.errors import HdbenchError
 from hdbench.journal import Journal
-from hdbench.progress import Progress, choose_progress
+from hdbench.progress import Progress
 from hdbench.store import Key, Store
 
 

@@ -7,12 +7,11 @@ import pytest
 
 from hdbench import models, stages
 from hdbench.benchmark import make_entrant, open_limited
-from hdbench.cli import _main
 from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
 from hdbench.progress import Progress
 from hdbench.recipe import Recipe
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.stages import Workshop
 from hdbench.store import Store, write_atomic
 
@@ -20,7 +19,7 @@ NOISE = get_method("noise")
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
+def command(monkeypatch, tmp_path, call):
     """Run a command in this process, in a folder with a data set of clouds; returns (exit code, output, errors)."""
     monkeypatch.setenv("HDBENCH_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
@@ -29,12 +28,6 @@ def command(monkeypatch, tmp_path, capsys):
         for index in range(5):
             points = np.random.default_rng(index).standard_normal((2048, 3)).astype(np.float32)
             np.save(tmp_path / "data" / split / f"{split}-{index}.npy", points)
-
-    def call(*arguments):
-        code = _main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
     return call
 
 
@@ -178,6 +171,13 @@ def test_foreign_folders_are_refused(tmp_path, label):
         models.method_of(tmp_path)
 
 
+def test_a_folder_without_a_model_is_told_from_none(tmp_path):
+    with pytest.raises(HdbenchError, match=r"it has no hdbench\.json\); expected one written by hdbench fit, zoo pull"):
+        models.method_of(tmp_path)
+    with pytest.raises(HdbenchError, match="there is no such folder"):
+        models.method_of(tmp_path / "nowhere")
+
+
 def test_models_of_methods_that_are_not_installed_are_named(tmp_path):
     (tmp_path / "hdbench.json").write_text('{"schema": "hdbench/model/1", "method": "nois"}')
     with pytest.raises(HdbenchError, match="Did you mean 'noise'"):
@@ -190,7 +190,7 @@ def test_changed_recipes_do_not_pass_for_the_method_as_it_is(tmp_path, command):
     changed = make_entrant(Scaled, dataset, "default", ("scale=2",))
     assert (plain.title, changed.title) == ("Scaled", "Scaled (scale=2)")
     assert changed.recipe.scale == 2
-    with pytest.raises(HdbenchError, match="Method 'scaled': --set scal: "):
+    with pytest.raises(HdbenchError, match="Method 'scaled': --set: Unknown field 'scal'"):
         make_entrant(Scaled, dataset, "default", ("scal=2",))
 
 

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from hdbench import progress as progress_module
-from hdbench.progress import PlainProgress, Progress, RichProgress, choose_progress
+from hdbench.cli_options import choose_progress
+from hdbench.progress import PlainProgress, Progress, RichProgress
 
 
 @pytest.fixture

@@ -160,7 +160,8 @@ class TestChanges:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("stepps=1", "--set stepps: Extra inputs are not permitted"),
+            ("stepps=1", "--set: Unknown field 'stepps'. Did you mean 'steps'? Available: inner.…, steps."),
+            ("inner.rat=1", "--set: Unknown field 'inner.rat'. Did you mean 'inner.rate'? Available: inner.rate."),
             ("inner.rate=fast", "--set inner.rate: Input should be a valid number"),
             ("inner=1", "--set inner: "),
             ("inner.rate=inf", "Recipe smoke: inner.rate is not finite"),

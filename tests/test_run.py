@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hdbench.results import load_results
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.store import MANIFEST
 
 METHODS = ["hyperdiffusion", "held-out", "noise", "train-copy"]

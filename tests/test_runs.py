@@ -1,10 +1,13 @@
+import ast
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from hdbench import runs
 from hdbench.cli_runs import runs_app
 from hdbench.errors import HdbenchError
 from hdbench.runs import (
@@ -13,6 +16,7 @@ from hdbench.runs import (
     age_in_words,
     find,
     kept_in,
+    of_stage,
     parse_size,
     removable,
     remove,
@@ -31,6 +35,23 @@ def put(store: Store, stage: str, name: str, *, size: int, made: float, used: fl
     os.utime(folder, (0, NOW - made * DAY))
     os.utime(folder / MANIFEST, (0, NOW - used * DAY))
     return key.digest
+
+
+def test_the_stages_are_those_of_the_source():
+    named = [
+        ast.literal_eval(node.args[0])
+        for path in Path(runs.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Key"
+    ]
+    assert sorted({*named}) == [*runs.STAGES]
+
+
+def test_stages_of_methods_are_known_by_what_they_left(store):
+    put(store, "fields", "own", size=1, made=1, used=1)
+    assert [item.stage for item in of_stage(kept_in(store.root), "fields")] == ["fields"]
+    with pytest.raises(HdbenchError, match=r"Available: .*fields, .*"):
+        of_stage(kept_in(store.root), "nothing")
 
 
 @pytest.fixture
@@ -186,6 +207,12 @@ class TestCommands:
         assert "2 in " in text
         assert "method old" in text
         assert "idle" not in text
+
+    def test_a_stage_that_is_none_is_refused(self, command, keys):
+        for arguments in (["list", "--stage", "modle"], ["clean", "--unfinished", "--stage", "modle"]):
+            with pytest.raises(HdbenchError, match=r"Unknown stage 'modle'\. Did you mean 'model'\? Available: a"):
+                command(*arguments)
+        assert "0 in " in command("list", "--stage", "report")  # a stage that has left nothing yet
 
     def test_show(self, command, keys):
         text = command("show", keys["idle"][:8])

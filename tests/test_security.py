@@ -21,7 +21,7 @@ from hdbench.errors import HdbenchError
 from hdbench.metrics.scoring import Statistics
 from hdbench.recipe import Recipe, load_recipe
 from hdbench.results import load_document
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = sorted(

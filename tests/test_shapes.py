@@ -7,19 +7,15 @@ import trimesh
 
 from hdbench.errors import HdbenchError
 from hdbench.geometry.sampling import shape_points
-from hdbench.shapes import (
-    Mesh,
-    PointCloud,
-    Sequence,
+from hdbench.shape_files import (
     ShapeSet,
-    defect,
     load_shape,
     read_ply,
     save_shape,
-    surface_area,
     write_ply,
     write_shape_set,
 )
+from hdbench.shapes import Mesh, PointCloud, Sequence, defect, surface_area
 
 EMPTY = Mesh(np.zeros((0, 3)), np.zeros((0, 3)))
 TRIANGLE = Mesh([[0, 0, 0], [3, 0, 0], [0, 4, 0]], [[0, 1, 2]])

@@ -7,7 +7,7 @@ from hdbench.cli import _main
 from hdbench.conformance import ToySolids
 from hdbench.method import get_method
 from hdbench.progress import Progress
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.showcase import draw_figures
 from hdbench.stages import Entrant, Workshop, obtain
 from hdbench.store import Store

@@ -13,7 +13,8 @@ from hdbench.evaluation import PointSet
 from hdbench.method import get_method
 from hdbench.metrics.protocols import get_protocol
 from hdbench.progress import Progress
-from hdbench.shapes import ShapeSet
+from hdbench.scoring import SCORE_VERSION, Scoring, read_scores, score
+from hdbench.shape_files import ShapeSet
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Store
 
@@ -52,8 +53,7 @@ def walk(workshop, dataset):
     entrant = Entrant(method, method.load_recipe("default"))
     model = stages.obtain(workshop, dataset, entrant, seed=3)
     samples = stages.draw(workshop, method, model, count=9, seed=3)
-    scored = stages.score(
-        workshop,
+    compared = Scoring(
         PointSet.of(ShapeSet.open(samples.folder), "samples"),
         PointSet.of(reference, "reference"),
         PointSet.of(train, "train"),
@@ -62,18 +62,19 @@ def walk(workshop, dataset):
         seed=0,
         neighbours=2,
     )
+    scored = score(workshop, compared)
     return reference, samples, scored
 
 
 def test_the_output_of_each_stage_is_that_of_its_version(workshop, dataset):
     reference, samples, scored = walk(workshop, dataset)
-    scores, neighbours = stages.read_scores(scored)
+    scores, neighbours = read_scores(scored)
     values = [(score.metric, score.value and round(score.value, 9)) for score in scores]
     nearest = [entry.training for entry in neighbours]
     made = {
         ("prepare", stages.PREPARE_VERSION): points_digest(reference),
         ("samples", stages.SAMPLE_VERSION): points_digest(ShapeSet.open(samples.folder)),
-        ("scores", stages.SCORE_VERSION): hashlib.sha256(json.dumps([values, nearest]).encode()).hexdigest()[:16],
+        ("scores", SCORE_VERSION): hashlib.sha256(json.dumps([values, nearest]).encode()).hexdigest()[:16],
     }
     assert made == {key: DIGESTS.get(key) for key in made}
 
@@ -83,7 +84,7 @@ def test_the_names_of_shapes_are_part_of_what_scores_are_made_from(workshop, dat
     for path in (tmp_path / "data" / "train").iterdir():
         path.rename(path.with_name(f"renamed-{path.name}"))
     _, _, second = walk(workshop, Folder(tmp_path / "data", "blob"))
-    _, neighbours = stages.read_scores(second)
+    _, neighbours = read_scores(second)
     assert second.key.digest != first.key.digest
     assert all("renamed-" in name for entry in neighbours for name in entry.training)
 

@@ -19,7 +19,8 @@ from hdbench.errors import HdbenchError
 from hdbench.method import Context, Method
 from hdbench.recipe import Recipe
 from hdbench.seeds import generator
-from hdbench.shapes import Float32, Kind, Mesh, PointCloud, Shape, load_shape, save_shape
+from hdbench.shape_files import load_shape, save_shape
+from hdbench.shapes import Float32, Kind, Mesh, PointCloud, Shape
 from hdbench.store import write_atomic
 
 LEAST_KEPT = 64

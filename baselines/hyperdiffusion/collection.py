@@ -23,6 +23,7 @@ from hdbench.store import atomic_path
 
 from ..placement import Placement, place
 from ..training import fixed_threads
+from ..units import groups_of, made_in_units
 from .fitting import FittingRecipe, LabelledPoints, PlacedShape, fit, labelled_points, volume_iou
 
 ANCHOR_CANDIDATES = 20
@@ -259,24 +260,16 @@ def _common_start(
 def _fit_in_units(
     dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, start: Float32 | None, context: Context
 ) -> Iterator[FittedField]:
-    groups = _groups(names, recipe.unit)
-    paths = {group: context.workspace / "fields" / f"{index:06d}.safetensors" for index, group in enumerate(groups)}
-    missing = [group for group in groups if not paths[group].exists()]
     seed = derive_seed(context.seed, "fields")
-    results = run_units(
+    return made_in_units(
         fit_unit,
-        [FitUnit(dataset, group, recipe, start, seed) for group in missing],
-        workers=context.workers,
-        progress=context.progress,
+        [FitUnit(dataset, group, recipe, start, seed) for group in groups_of(names, recipe.unit)],
+        context.workspace / "fields",
+        save=save_fields,
+        load=load_fields,
+        context=context,
         description="fitting fields",
-        weight=lambda unit: len(unit.names),
-        engine=context.engine,
-        total=len(names),
-        done=len(names) - sum(map(len, missing)),
     )
-    for group, fields in zip(missing, results, strict=True):
-        save_fields(paths[group], fields)
-    return (field for group in groups for field in load_fields(paths[group]))
 
 
 def fit_in_batches(
@@ -286,7 +279,7 @@ def fit_in_batches(
 
     The CPUs only make and label points. What a batch became is kept in `context.workspace`.
     """
-    groups = _groups(names, recipe.batch_shapes)
+    groups = groups_of(names, recipe.batch_shapes)
     paths = {group: context.workspace / "batches" / f"{index:06d}.safetensors" for index, group in enumerate(groups)}
     missing = [group for group in groups if not paths[group].exists()]
     seed = derive_seed(context.seed, "fields")
@@ -302,7 +295,7 @@ def fit_in_batches(
 def _prepare_in_processes(unit: FitUnit, context: Context) -> list[PreparedShape]:
     parts = run_units(
         prepare_unit,
-        [replace(unit, names=names) for names in _groups(unit.names, unit.recipe.unit)],
+        [replace(unit, names=names) for names in groups_of(unit.names, unit.recipe.unit)],
         workers=context.workers,
         progress=context.progress,
         description="labelling points",
@@ -310,10 +303,6 @@ def _prepare_in_processes(unit: FitUnit, context: Context) -> list[PreparedShape
         engine=context.engine,
     )
     return [shape for part in parts for shape in part]
-
-
-def _groups(names: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    return [tuple(names[first : first + size]) for first in range(0, len(names), size)]
 
 
 def save_fields(path: Path, fields: Sequence[FittedField]) -> None:

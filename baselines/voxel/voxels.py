@@ -12,7 +12,6 @@ from safetensors.numpy import save_file
 
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
-from hdbench.execution import run_units
 from hdbench.geometry.parts import larger_parts
 from hdbench.geometry.sampling import sample_surface
 from hdbench.interrupts import interrupts_deferred
@@ -23,6 +22,7 @@ from hdbench.shapes import Sequence as Frames
 from hdbench.store import atomic_path
 
 from ..placement import LARGEST_COORDINATE, Placement, place
+from ..units import groups_of, made_in_units
 from .recipe import GridRecipe, SamplingRecipe
 
 SURFACE_DENSITY = 70
@@ -204,24 +204,16 @@ def voxelize_all(dataset: Dataset, names: Sequence[str], recipe: GridRecipe, con
 
 
 def _voxelized(dataset: Dataset, names: Sequence[str], recipe: GridRecipe, context: Context) -> Iterator[Voxelized]:
-    groups = [tuple(names[first : first + recipe.unit]) for first in range(0, len(names), recipe.unit)]
-    paths = {group: context.workspace / "voxels" / f"{index:06d}.safetensors" for index, group in enumerate(groups)}
-    missing = [group for group in groups if not paths[group].exists()]
     seed = derive_seed(context.seed, "voxels")
-    results = run_units(
+    return made_in_units(
         voxel_unit,
-        [VoxelUnit(dataset, group, recipe, seed) for group in missing],
-        workers=context.workers,
-        progress=context.progress,
+        [VoxelUnit(dataset, group, recipe, seed) for group in groups_of(names, recipe.unit)],
+        context.workspace / "voxels",
+        save=_save,
+        load=_load,
+        context=context,
         description="voxelising shapes",
-        weight=lambda unit: len(unit.names),
-        engine=context.engine,
-        total=len(names),
-        done=len(names) - sum(map(len, missing)),
     )
-    for group, shapes in zip(missing, results, strict=True):
-        _save(paths[group], shapes)
-    return (shape for group in groups for shape in _load(paths[group]))
 
 
 def _save(path: Path, shapes: Sequence[Voxelized]) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
 from hdbench.geometry.normalisation import Moments
-from hdbench.geometry.sampling import Reduction
+from hdbench.geometry.sampling import Reduction, shape_points
 from hdbench.shapes import Bool, Float32, Kind, Shape
 
 Split = Literal["train", "val", "test"]
@@ -194,8 +194,6 @@ def split_of(group: str) -> Split:
 
 def dataset_points(dataset: Dataset, names: Iterable[str], count: int, *, seed: int) -> npt.NDArray[np.float32]:
     """Surface points of the named shapes, (N, count, 3), or (N, T, count, 3) for sequences."""
-    from hdbench.geometry.sampling import shape_points
-
     rows = [shape_points(dataset.shape(name), count, seed=seed, name=name) for name in names]
     if not rows:
         raise HdbenchError(f"Dataset {dataset.name!r} has no shapes to sample points from.")

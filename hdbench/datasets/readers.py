@@ -11,7 +11,7 @@
     folder of such files          one shape per file (one array alone is a set)
     folder of folders             one shape per sub-folder, whose files are its frames, in natural order
     train/ val/ test/             any of the two above in each
-    samples/<method> of a run     see `hdbench.shapes.ShapeSet`
+    samples/<method> of a run     see `hdbench.shape_files.ShapeSet`
 
 Nothing is ever unpickled. What cannot be read raises one HdbenchError that names the file.
 """
@@ -41,7 +41,8 @@ from hdbench.datasets.gltf import refuse_unsound
 from hdbench.errors import HdbenchError
 from hdbench.interrupts import interrupts_deferred
 from hdbench.npz import one_line
-from hdbench.shapes import Sequence, Shape, ShapeSet
+from hdbench.shape_files import ShapeSet
+from hdbench.shapes import Sequence, Shape
 
 SUFFIXES = (".npy", ".npz", ".ply", ".obj", ".off", ".stl", ".glb", ".gltf", ".xyz")
 LARGEST_FILE = 1 << 30

@@ -112,17 +112,16 @@ def read_samples(path: Path, *, count: int, points: int) -> SamplePoints:
         HdbenchError: Unless the file holds `count` samples of finite points; its headers decide that before anything
             is read, so that a forged count allocates nothing.
     """
-    found = _headers(path)
+    stored = Npz(path)
+    found = {name: stored.header(name) for name in _ARRAYS if name in stored.members}
     if "points" not in found:
         raise HdbenchError(f"{path} holds no array `points`; save it with numpy.savez(path, points=points).")
-    shape, dtype = found["points"]
-    _refuse_layout(path, shape, dtype, count=count, points=points)
+    _refuse_layout(path, *found["points"], count=count, points=points)
     for name, kinds in (("valid", "b"), ("ids", "U")):
-        if name in found and (found[name][0] != (count,) or found[name][1].kind not in kinds):
-            raise HdbenchError(f"{path}: `{name}` has shape {found[name][0]}; expected one per sample, ({count},).")
-    if "ids" in found and found["ids"][1].itemsize > 4 * LARGEST_ID:
+        if name in found and (found[name].shape != (count,) or found[name].dtype.kind not in kinds):
+            raise HdbenchError(f"{path}: `{name}` has shape {found[name].shape}; expected one per sample, ({count},).")
+    if "ids" in found and found["ids"].dtype.itemsize > 4 * LARGEST_ID:
         raise HdbenchError(f"{path}: `ids` are longer than {LARGEST_ID} characters; shorten them.")
-    stored = Npz(path)
     arrays = {name: stored[name] for name in _ARRAYS if name in found}
     ids = tuple(map(str, arrays["ids"])) if "ids" in arrays else tuple(f"{index:05d}" for index in range(count))
     if len(set(ids)) != count:
@@ -136,27 +135,7 @@ def read_samples(path: Path, *, count: int, points: int) -> SamplePoints:
 
 def holds_meshes(path: Path) -> bool:
     """Whether an npz file holds meshes, under `<id>/v` and `<id>/f`, and not points."""
-    return any(name.endswith("/v") for name in _headers(path))
-
-
-def _headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]]:
-    """Shape and type of each array in an npz file, without reading one."""
-    found = {}
-    try:
-        with zipfile.ZipFile(path) as packed:
-            for member in packed.infolist()[:16]:
-                with packed.open(member) as stream:
-                    version = np.lib.format.read_magic(stream)
-                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else _read_long_header
-                    shape, _, dtype = read(stream)
-                found[member.filename.removesuffix(".npy")] = (shape, dtype)
-    except Exception as error:  # each forged header makes another place stumble
-        raise HdbenchError(f"{path} is no NumPy archive ({one_line(error)}); save it with numpy.savez.") from error
-    return found
-
-
-def _read_long_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    return np.lib.format.read_array_header_2_0(stream)
+    return any(name.endswith("/v") for name in Npz(path).members)
 
 
 def _refuse_layout(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic], *, count: int, points: int) -> None:

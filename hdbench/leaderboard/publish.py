@@ -10,7 +10,8 @@ from hdbench.leaderboard.lint import Finding
 from hdbench.leaderboard.site import build
 from hdbench.progress import Progress
 from hdbench.store import copy_tree
-from hdbench.zoo.sources import SourceError, hub_errors, is_offline
+from hdbench.zoo.sources import is_offline
+from hdbench.zoo.uploads import writing_to_hub
 
 HUB = "hf://datasets/"
 _REPOSITORY = re.compile(r"hf://datasets/([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)/?")
@@ -61,24 +62,13 @@ def _complete(board: Path, site: Path) -> None:
 
 def _upload(folder: Path, repository: str) -> None:
     """Make the newest commit of a dataset repository, which is made if need be, this folder."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
-
-    hub = HfApi(library_name="hdbench")
     stale = [f"{below}/*" for below in ("models", "pictures", ENTRIES)]
-    try:
-        with hub_errors():
-            hub.create_repo(repository, repo_type="dataset", exist_ok=True)
-            hub.upload_folder(
-                repo_id=repository,
-                repo_type="dataset",
-                folder_path=folder,
-                commit_message="Publish the leaderboard",
-                delete_patterns=stale,
-            )
-    except SourceError as error:
-        raise HdbenchError(f"{HUB}{repository} cannot be written: {error}.") from error
-    except HFValidationError as error:
-        raise HdbenchError(f"{HUB}{repository} is no hub repository; write {HUB}OWNER/NAME.") from error
-    except (RuntimeError, ValueError) as error:  # what its uploads of large files end in
-        raise HdbenchError(f"{HUB}{repository} cannot be written: {str(error).splitlines()[0]}") from error
+    with writing_to_hub(f"{HUB}{repository}", form=f"{HUB}OWNER/NAME") as hub:
+        hub.create_repo(repository, repo_type="dataset", exist_ok=True)
+        hub.upload_folder(
+            repo_id=repository,
+            repo_type="dataset",
+            folder_path=folder,
+            commit_message="Publish the leaderboard",
+            delete_patterns=stale,
+        )

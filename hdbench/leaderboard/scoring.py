@@ -30,7 +30,8 @@ from hdbench.metrics.protocols import get_protocol
 from hdbench.metrics.scoring import Statistics, computed, score_points
 from hdbench.provenance import provenance
 from hdbench.results import Score
-from hdbench.stages import Workshop, prepare, read_scores, score
+from hdbench.scoring import Scoring, read_scores, score
+from hdbench.stages import Workshop, prepare
 from hdbench.store import Key, atomic_path, digest, file_digest, write_atomic
 
 SEED = 0
@@ -134,8 +135,7 @@ def write_scores(folder: Path, samples: SamplePoints, arena: Arena, protocols: S
     parts: list[ProtocolScores] = []
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name in protocols:
-        artefact = score(
-            arena.workshop,
+        scoring = Scoring(
             drawn,
             arena.reference,
             arena.train,
@@ -144,6 +144,7 @@ def write_scores(folder: Path, samples: SamplePoints, arena: Arena, protocols: S
             seed=SEED,
             neighbours=NEIGHBOUR_SAMPLES,
         )
+        artefact = score(arena.workshop, scoring)
         key = score_key(name, samples_file=file_sha, dataset=arena.version)
         parts.append(ProtocolScores(protocol=name, key=key, scores=read_scores(artefact)[0]))
         arrays |= _nearest_lists(Statistics.load(artefact.folder / "statistics.npz"))

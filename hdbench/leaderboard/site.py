@@ -20,7 +20,6 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hdbench import __version__
 from hdbench.errors import HdbenchError
 from hdbench.leaderboard import words
 from hdbench.leaderboard.entry import SCORES_FILE, BoardSettings, StoredEntry, open_entries, open_settings
@@ -32,6 +31,7 @@ from hdbench.reporting.export import to_csv
 from hdbench.reporting.rounding import rounded
 from hdbench.reporting.viewer import script_hashes
 from hdbench.store import copy_tree
+from hdbench.version import __version__
 
 SITE_FILE = "leaderboard.json"
 SITE_SCHEMA = "hdbench/leaderboard-site/1"

@@ -20,7 +20,7 @@ from hdbench.leaderboard.entry import ENTRY_FILE, DatasetVersion, Entry, SampleF
 from hdbench.progress import Progress
 from hdbench.recipe import first_complaint
 from hdbench.results import Results, Row, load_results
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.store import file_digest
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hdbench.metrics.protocols import Protocol
 from hdbench.progress import Progress
-from hdbench.results import Target
+from hdbench.records import Target
 
 Float32 = npt.NDArray[np.float32]
 

@@ -41,7 +41,8 @@ class FeatureIntervals(NamedTuple):
 
 def score_features(inputs: Inputs) -> FamilyScores:
     """`fpd` and `kpd` of PointNet++ features, with intervals."""
-    from hdbench.features.extractors import choose_extractor, extract_features
+    from hdbench.extractors import choose_extractor
+    from hdbench.features.extraction import extract_features
 
     extractor = choose_extractor(inputs.extractor)
     if inputs.samples.ndim == 4:

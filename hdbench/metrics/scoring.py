@@ -27,7 +27,7 @@ from hdbench.metrics.nearest import NearestLists
 from hdbench.metrics.protocols import Protocol, get_protocol, set_warnings, signature
 from hdbench.npz import Npz
 from hdbench.progress import Progress
-from hdbench.results import Score
+from hdbench.records import Score
 
 Float32 = npt.NDArray[np.float32]
 

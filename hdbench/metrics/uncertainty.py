@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from hdbench.errors import HdbenchError
 from hdbench.metrics.nearest import NearestLists, SetValues, set_values, subset_values
-from hdbench.results import Target, distance_from
+from hdbench.records import Target, distance_from
 from hdbench.seeds import generator
 
 Float64 = npt.NDArray[np.float64]

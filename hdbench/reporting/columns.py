@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from hdbench.records import Score, Target
 from hdbench.reporting.rounding import display_scale
-from hdbench.results import Score, Target
 
 _MEANINGS = {
     "mmd": "how near each reference shape has a sample",

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from hdbench.records import RunRecord
 from hdbench.reporting.tables import board
-from hdbench.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def table(results: Results) -> "pd.DataFrame":
+def table(results: RunRecord) -> "pd.DataFrame":
     """One line per row and score, for pandas and spreadsheets, in the order of the results.
 
     Columns: method, title, source, model, seed, samples (valid ones), invalid, protocol, metric, value, lo, hi,

@@ -201,37 +201,30 @@ def _latex_table(results: Results, board: Board, what: str, *, by_protocol: bool
     names = [column.protocol_label if by_protocol else column.label for column in board.columns]
     goals = [_latex_goal(column) for column in board.columns]
     head = " & ".join(["Model", *(f"{_latex(name)}{goal}" for name, goal in zip(names, goals, strict=True))])
-    lines = [
+    notes = [
         f"% {results.dataset.category}, {results.dataset.name}, {what}".replace("\n", " ").replace("\r", " "),
         *([f"% {note}"] if (note := facts.foreign_note(board)) else []),
-        rf"\begin{{tabular}}{{l{'c' * len(board.columns)}}}",
-        r"\toprule",
-        rf"{head} \\",
-        r"\midrule",
+    ]
+    body = [
         *(_latex_row(line, board) for line in board.models),
         *([r"\midrule"] if board.models and board.controls else []),
         *(_latex_row(line, board) for line in board.controls),
-        r"\bottomrule",
-        r"\end{tabular}",
     ]
-    return "\n".join(lines) + "\n"
+    return _tabular(notes, head, body, values=len(board.columns))
 
 
 def _latex_published(board: PublishedBoard) -> str:
     head = " & ".join(["Published", *(f"{_latex(column.label)}{_latex_goal(column)}" for column in board.columns)])
     flagged = [f"% {row.method}: {row.flag}" for row in board.rows if row.flag]
-    lines = [
-        f"% {board.table.title}: {facts.published_caption(board)}",
-        *flagged,
-        rf"\begin{{tabular}}{{l{'c' * len(board.columns)}}}",
-        r"\toprule",
-        rf"{head} \\",
-        r"\midrule",
-        *(" & ".join([_latex_flagged(row), *row.values]).replace("–", "--") + r" \\" for row in board.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
+    notes = [f"% {board.table.title}: {facts.published_caption(board)}", *flagged]
+    body = [" & ".join([_latex_flagged(row), *row.values]).replace("–", "--") + r" \\" for row in board.rows]
+    return _tabular(notes, head, body, values=len(board.columns))
+
+
+def _tabular(notes: Sequence[str], head: str, body: Sequence[str], *, values: int) -> str:
+    """A table with rules, of a name and so many `values` in each line, below `notes` that LaTeX does not print."""
+    start = [rf"\begin{{tabular}}{{l{'c' * values}}}", r"\toprule", rf"{head} \\", r"\midrule"]
+    return "\n".join([*notes, *start, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def _latex_flagged(row: PublishedRow) -> str:

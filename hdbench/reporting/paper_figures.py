@@ -9,7 +9,8 @@ from pathlib import Path
 from hdbench.geometry.rendering import GENERATED, encode_webp, render
 from hdbench.reporting.merging import Record
 from hdbench.reporting.tables import Line
-from hdbench.shapes import Sequence, ShapeSet
+from hdbench.shape_files import ShapeSet
+from hdbench.shapes import Sequence
 
 SIZE = 192
 """Pixels along each side of a shape."""

@@ -14,7 +14,8 @@ from hdbench.reporting.summary import Nearness, nearness
 from hdbench.reporting.tables import NOISE, Board, Line
 from hdbench.reporting.viewer import to_glb
 from hdbench.results import Neighbours, Row
-from hdbench.shapes import Sequence, ShapeSet
+from hdbench.shape_files import ShapeSet
+from hdbench.shapes import Sequence
 
 SIZE = 192
 """Pixels along each side: sharp on a fine screen at half that width."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from hdbench.metrics.protocols import PROTOCOLS
-from hdbench.results import Score
+from hdbench.records import Score
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from hdbench.records import Row, RunRecord, Score, best_rows
 from hdbench.reporting.columns import Column, with_remarks
-from hdbench.results import Results, Row, Score, best_rows
 
 HELD_OUT = "held-out"
 """The control a model is measured by: real shapes that are not in the reference."""
@@ -142,7 +142,7 @@ class Board:
         return next((score.reason for score in scores if score.reason), "no reason given")
 
 
-def board(results: Results, *, every_protocol: bool = False) -> Board:
+def board(results: RunRecord, *, every_protocol: bool = False) -> Board:
     """Arrange `results`: seeds of a model averaged, best values and ties found among the models of each column.
 
     Of the run's own protocol, or of `every_protocol` its samples were scored under.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hdbench.errors import unknown_name
+from hdbench.errors import HdbenchError, unknown_name
 from hdbench.store import digest
 from hdbench.zoo.manifest import MANIFEST, Manifest, read_manifest
 
@@ -63,12 +63,19 @@ def open_entry(folder: Path) -> Entry:
 
 
 def get_entry(name: str) -> Entry:
-    """The model called `name`, or in the folder `name`; HdbenchError with the nearest one when there is none."""
+    """The model called `name`, or in the folder `name`; HdbenchError when there is none, with the nearest name."""
     if (Path(name) / MANIFEST).is_file():
         return open_entry(Path(name).resolve())
     for zoo in zoo_folders():
         if name and name == Path(name).name and (zoo / name / MANIFEST).is_file():
             return open_entry(zoo / name)
+    if Path(name).is_dir():
+        raise HdbenchError(
+            f"The folder {name} holds no {MANIFEST}, so it is no published model; name one that does, or a model of "
+            "hdbench zoo list."
+        )
+    if name and name != Path(name).name:
+        raise HdbenchError(f"There is no folder {name}; name one with a {MANIFEST}, or a model of hdbench zoo list.")
     available = {path.parent.name for zoo in zoo_folders() for path in zoo.glob(f"*/{MANIFEST}")}
     raise unknown_name("model of the zoo", name, available)
 

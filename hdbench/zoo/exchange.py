@@ -13,7 +13,8 @@ from hdbench.zoo.card import card_text, written_prose
 from hdbench.zoo.catalogue import Entry, get_entry
 from hdbench.zoo.fetch import fetch, write_model
 from hdbench.zoo.manifest import CARD, EMBEDDED, LARGEST, MANIFEST, Manifest, check_source, parse_manifest, to_toml
-from hdbench.zoo.sources import SourceError, hub_errors, is_offline, read_text
+from hdbench.zoo.sources import SourceError, is_offline, read_text
+from hdbench.zoo.uploads import writing_to_hub
 
 
 def find(name: str) -> Entry:
@@ -51,25 +52,16 @@ def push(entry: Entry, repository: str, *, store: Store, progress: Progress, pri
     """
     if is_offline():
         raise HdbenchError(f"{repository}: nothing is pushed offline; unset HDBENCH_OFFLINE and HF_HUB_OFFLINE.")
-    from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub import CommitOperationAdd
 
     folder = fetch(entry, store=store, progress=progress)
     manifest = _beside_its_files(entry.manifest)
     texts = {MANIFEST: to_toml(manifest), CARD: card_text(entry.name, manifest, prose=written_prose(entry.folder))}
     operations = [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
     operations += [CommitOperationAdd(file.path, folder / file.path) for file in manifest.files]
-    hub = HfApi(library_name="hdbench")
-    try:
-        with hub_errors():
-            hub.create_repo(repository, private=private, exist_ok=True)
-            commit = hub.create_commit(repository, operations, commit_message=f"Publish {entry.name}")
-    except SourceError as error:
-        raise HdbenchError(f"{repository} cannot be written: {error}.") from error
-    except HFValidationError as error:
-        raise HdbenchError(f"{repository!r} is no hub repository; write OWNER/NAME.") from error
-    except (RuntimeError, ValueError) as error:  # what its uploads of large files end in
-        raise HdbenchError(f"{repository} cannot be written: {str(error).splitlines()[0]}") from error
+    with writing_to_hub(repository, form="OWNER/NAME") as hub:
+        hub.create_repo(repository, private=private, exist_ok=True)
+        commit = hub.create_commit(repository, operations, commit_message=f"Publish {entry.name}")
     return f"hf://{repository}@{commit.oid}"
 
 

@@ -14,7 +14,8 @@ from hdbench.evaluation import PointSet
 from hdbench.method import Method, get_method
 from hdbench.metrics.protocols import get_protocol
 from hdbench.results import Score
-from hdbench.shapes import ShapeSet
+from hdbench.scoring import Scoring, data_label, read_scores, score
+from hdbench.shape_files import ShapeSet
 from hdbench.stages import Workshop
 from hdbench.store import Artefact, Store, digest
 from hdbench.zoo.catalogue import Entry
@@ -97,18 +98,18 @@ def draw_and_score(
     samples = stages.draw(scratch, method, model, count=drawing.count, seed=drawing.seed)
     drawn = PointSet.of(ShapeSet.open(samples.folder), "samples")
     points = drawn.points.shape[-2]
-    scored = stages.score(
-        scratch,
+    scoring = Scoring(
         drawn,
         thinned(PointSet.of(reference, "reference"), points),
         thinned(PointSet.of(train, "train"), points),
         protocol=get_protocol(drawing.protocol),
-        data=stages.data_label(data),
+        data=data_label(data),
         seed=drawing.seed,
         neighbours=1,
     )
+    scored = score(scratch, scoring)
     cost = stages.cost_of(model, samples, scratch.device)
-    return Scored(stages.read_scores(scored)[0], cost.sample_s_per_shape)
+    return Scored(read_scores(scored)[0], cost.sample_s_per_shape)
 
 
 def expected_scores(scores: Sequence[Score], drawing: Drawing) -> list[Expected]:

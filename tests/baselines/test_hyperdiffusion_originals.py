@@ -21,7 +21,8 @@ from hdbench.errors import HdbenchError
 from hdbench.method import Context
 from hdbench.progress import Progress
 from hdbench.recipe import parse_changes
-from hdbench.shapes import Mesh, ShapeSet
+from hdbench.shape_files import ShapeSet
+from hdbench.shapes import Mesh
 from hdbench.shapes import Sequence as Clip
 from hdbench.store import Store
 

@@ -5,7 +5,14 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
+import numpy as np
 import pytest
+import torch
+
+from hdbench.datasets.procedural.dataset import Procedural
+from hdbench.geometry.normalisation import unit_deviation_uncentred
+from hdbench.geometry.sampling import shape_points
 
 ROUNDS = 3
 
@@ -17,6 +24,32 @@ def pytest_addoption(parser):
         default=96,
         help="shapes in each of the two sets of the EMD suite; published comparisons have 405, which takes minutes",
     )
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch and numba compute on one thread, so that CPU times of different ways can be held against each other."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])
+
+
+def _airplane_sets(count):
+    rng = np.random.default_rng(0)
+    shapes = Procedural("airplane").fresh(2 * count, seed=11)
+    points = np.stack([shape_points(shape, 2048, seed=0, name=name) for name, shape in shapes])
+    points[count:] += rng.normal(0, 0.002, points[count:].shape).astype(np.float32)
+    normalised = unit_deviation_uncentred(points)
+    return normalised[:count], normalised[count:]
+
+
+@pytest.fixture(scope="session")
+def airplanes():
+    """A function of the count: reference and samples, normalised as HyperDiffusion's metrics are."""
+    return _airplane_sets
 
 
 def wall_seconds(function, *args):

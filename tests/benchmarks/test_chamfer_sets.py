@@ -11,10 +11,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from hdbench.datasets.procedural.dataset import Procedural
 from hdbench.distances.chamfer import cd_sq_matrix
-from hdbench.geometry.normalisation import unit_deviation_uncentred
-from hdbench.geometry.sampling import shape_points
 from hdbench.metrics.chamfer import chamfer_lists
 from hdbench.metrics.nearest import lists_from_matrix, set_values
 from hdbench.metrics.uncertainty import set_intervals
@@ -23,24 +20,13 @@ COUNT, POINTS = 405, 2048
 ALL_PAIRS = 3 * COUNT**2  # what the published code computes: references, samples, and between them, in full
 DISTINCT_PAIRS = COUNT * (2 * COUNT - 1)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def sets():
+def sets(airplanes):
     """Reference and samples, normalised as HyperDiffusion's metrics are."""
-    rng = np.random.default_rng(0)
-    shapes = Procedural("airplane").fresh(2 * COUNT, seed=11)
-    points = np.stack([shape_points(shape, POINTS, seed=0, name=name) for name, shape in shapes])
-    points[COUNT:] += rng.normal(0, 0.002, points[COUNT:].shape).astype(np.float32)
-    normalised = unit_deviation_uncentred(points)
-    return normalised[:COUNT], normalised[COUNT:]
+    return airplanes(COUNT)
 
 
 @pytest.fixture(scope="module")

@@ -14,36 +14,21 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from hdbench.datasets.procedural.dataset import Procedural
 from hdbench.distances.emd import emd_l2, emd_sq
 from hdbench.distances.emd_published import emd_approxmatch_l2, emd_approxmatch_sq
-from hdbench.geometry.normalisation import unit_deviation_uncentred
-from hdbench.geometry.sampling import shape_points
 from hdbench.metrics.emd import emd_nearest_lists
 from hdbench.metrics.nearest import set_values
 from hdbench.metrics.uncertainty import set_intervals
 
 POINTS, TIMED_PAIRS = 2048, 12
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def sets(pytestconfig):
+def sets(airplanes, pytestconfig):
     """Reference and samples, normalised as HyperDiffusion's metrics are."""
-    count = pytestconfig.getoption("--emd-set-size")
-    rng = np.random.default_rng(0)
-    shapes = Procedural("airplane").fresh(2 * count, seed=11)
-    points = np.stack([shape_points(shape, POINTS, seed=0, name=name) for name, shape in shapes])
-    points[count:] += rng.normal(0, 0.002, points[count:].shape).astype(np.float32)
-    normalised = unit_deviation_uncentred(points)
-    return normalised[:count], normalised[count:]
+    return airplanes(pytestconfig.getoption("--emd-set-size"))
 
 
 @pytest.fixture(scope="module")

@@ -30,13 +30,7 @@ ORIGINAL_STEPS = 78_400
 ORIGINAL_SECONDS_ON_A_GPU = 360  # per shape, as the paper says
 PAPERS_FIELDS = FittingRecipe()  # the paper's architecture and points, our optimiser
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def prepared(recipe, count):

@@ -7,7 +7,6 @@ measured beside it, and what share of the lattice was evaluated.
 
 import time
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -31,15 +30,7 @@ CASES = {  # recipe, airplane, resolution, level, least times less CPU time
     "default, airplane 0, 128^3": ("default", 0, 128, 0.0, 4),
 }
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import time
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,8 @@ from hdbench.features.pointnet2 import PointNet2
 from hdbench.geometry.point_operations import ball_query, farthest_points
 
 POINTS, CENTRES, RADIUS, COUNT = 2048, 512, 0.2, 32
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def reference_farthest_points(points, count):
@@ -74,16 +75,6 @@ def clouds():
     points = np.stack([ring * np.cos(u), width * np.sin(v), rng.uniform(0.5, 2, (8, 1)) * ring * np.sin(u)], -1)
     points -= points.mean(1, keepdims=True)
     return torch.from_numpy((points / points.std((1, 2), keepdims=True)).astype(np.float32))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
 
 
 def cpu_seconds(function):

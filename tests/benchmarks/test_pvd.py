@@ -3,7 +3,6 @@
 import time
 from collections import defaultdict
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -21,15 +20,7 @@ PARTS = {
     "voxels and neighbours": ("_Gather", "_Scatter", "hierarchy", "voxelise", "aten::gather"),
 }
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,7 @@ STEPS = (10, 50, 500)
 SLICE = 10
 """Steps that are timed; all steps of a sampler cost the same."""
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from hdbench.datasets.registry import open_dataset
 from hdbench.errors import HdbenchError
 from hdbench.evaluation import evaluate, open_point_set
 from hdbench.progress import Progress
+from hdbench.scoring import data_label
 from hdbench.stages import Workshop
 from hdbench.store import Store
 
@@ -71,7 +72,7 @@ def test_runs_compare_with_the_split_of_the_protocol(pc15k, tmp_path, protocol, 
     plan = Plan("airplane", dataset=f"pointflow15k:{pc15k}", methods=("train-copy",), protocol=protocol)
     run = Run(plan, store=Store(tmp_path / "store"), folder=tmp_path / "run", progress=Progress())
     assert run.reference_ids == tuple(f"{split}/{split}{index}" for index in range(COUNTS[split]))
-    assert stages.data_label(run.dataset).startswith(f"pointflow15k/airplane/{split}@")
+    assert data_label(run.dataset).startswith(f"pointflow15k/airplane/{split}@")
 
 
 def test_a_run_keeps_the_first_points(pc15k, tmp_path):

@@ -10,7 +10,8 @@ import trimesh
 from hdbench.datasets.arrays import LARGEST_COORDINATE, shape_from_mesh
 from hdbench.datasets.readers import entries, natural_order, read_shape, read_shapes
 from hdbench.errors import HdbenchError
-from hdbench.shapes import Mesh, PointCloud, Sequence, write_shape_set
+from hdbench.shape_files import write_shape_set
+from hdbench.shapes import Mesh, PointCloud, Sequence
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "shapes"
 needs_shapes = pytest.mark.skipif(not SHARED.is_dir(), reason="the shape pack is not beside the repository")

@@ -100,7 +100,7 @@ def _json() -> Target:
     from hdbench.leaderboard.entry import Entry, read_document
     from hdbench.models import LABEL, method_of
     from hdbench.results import load_document
-    from hdbench.shapes import ShapeSet
+    from hdbench.shape_files import ShapeSet
 
     def read(path: Path) -> object:
         samples = path.with_suffix("")

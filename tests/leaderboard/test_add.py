@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,16 +36,10 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys, store):
+def command(monkeypatch, tmp_path, call, store):
     monkeypatch.setenv("HDBENCH_STORE", str(store))
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = _main(["leaderboard", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return partial(call, "leaderboard")
 
 
 @pytest.fixture

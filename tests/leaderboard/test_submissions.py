@@ -112,7 +112,7 @@ def test_headers_that_promise_more_than_there_is_are_refused(tmp_path):
 def test_files_that_are_no_archives_are_refused(tmp_path, content):
     path = tmp_path / "samples.npz"
     path.write_bytes(content)
-    with pytest.raises(HdbenchError, match="no NumPy archive"):
+    with pytest.raises(HdbenchError, match="not a NumPy archive"):
         read(path)
 
 

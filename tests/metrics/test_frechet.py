@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 from threadpoolctl import threadpool_limits
 
-from hdbench.features import extractors
-from hdbench.features.extractors import extract_features, load_extractor, save_extractor
+from hdbench import extractors
+from hdbench.extractors import load_extractor, save_extractor
+from hdbench.features.extraction import extract_features
 from hdbench.features.pointnet2 import PointNet2
 from hdbench.metrics.family import Inputs
 from hdbench.metrics.frechet import feature_intervals, frechet_distance, kernel_distance, score_features

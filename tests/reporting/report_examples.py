@@ -10,7 +10,8 @@ from hdbench.reporting.content import Content
 from hdbench.reporting.merging import Record
 from hdbench.reporting.report import write_report
 from hdbench.results import Cost, DatasetInfo, Neighbours, Provenance, Results, Row, Score, SetInfo, to_json
-from hdbench.shapes import Mesh, PointCloud, Shape, write_shape_set
+from hdbench.shape_files import write_shape_set
+from hdbench.shapes import Mesh, PointCloud, Shape
 from hdbench.store import file_digest
 
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)

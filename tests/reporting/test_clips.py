@@ -10,7 +10,7 @@ from hdbench.benchmark import Plan, Run
 from hdbench.datasets.base import SPLITS
 from hdbench.progress import Progress
 from hdbench.reporting import pictures
-from hdbench.shapes import ShapeSet
+from hdbench.shape_files import ShapeSet
 from hdbench.store import Store
 
 

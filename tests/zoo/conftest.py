@@ -61,7 +61,7 @@ def plugin(site, monkeypatch):
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys, trained):
+def command(monkeypatch, tmp_path, call, trained):
     """Run a command in this process, in a folder of its own; returns (exit code, output, errors).
 
     Its store holds nothing but the prepared shapes.
@@ -69,12 +69,6 @@ def command(monkeypatch, tmp_path, capsys, trained):
     shutil.copytree(trained[1] / "artefacts" / "prepare", tmp_path / "store" / "artefacts" / "prepare")
     monkeypatch.setenv("HDBENCH_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = _main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
     return call
 
 

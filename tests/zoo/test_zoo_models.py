@@ -269,6 +269,14 @@ def test_scores_of_a_run_on_another_device_are_found_anew(command, trained, made
     assert here.sample_seconds_per_shape > 1e-6
 
 
+def test_a_folder_without_a_manifest_is_no_published_model(command, tmp_path):
+    (tmp_path / "voxel").mkdir()
+    code, out, err = command("zoo", "pull", "voxel")
+    assert (code, out) == (2, "")
+    assert "The folder voxel holds no model.toml" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_add_replaces_only_entries(command, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("HDBENCH_STORE", str(trained[1]))
     (tmp_path / "zoo" / "ellipsoids-chair").mkdir(parents=True)

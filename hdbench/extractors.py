@@ -1,4 +1,4 @@
-"""Feature extractors: trained PointNet++ weights with a name, where they are kept, and what they extract.
+"""Trained feature extractors: PointNet++ weights with a name, and where they are kept.
 
 One extractor ships with the package (trained on procedural shapes, so that FPD works at once); others are imported
 by the user into the store:
@@ -6,7 +6,7 @@ by the user into the store:
     <store>/features/<name>.safetensors    the classifier's tensors under their original names
     <store>/features/<name>.json           classes, origin, and the weights' sha256
 
-Features of different extractors are different quantities: every signature names the extractor and its hash.
+What they extract: `hdbench.features.extraction`.
 """
 
 import hashlib
@@ -14,58 +14,21 @@ import importlib.resources
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from hdbench.checkpoints import read_checkpoint
 from hdbench.errors import HdbenchError, unknown_name
-from hdbench.features.pointnet2 import FEATURES, PointNet2
-from hdbench.progress import Progress
-from hdbench.shapes import Float32
+from hdbench.features.extraction import Extractor, network_of, signature_of
+from hdbench.features.pointnet2 import PointNet2
 from hdbench.store import atomic_path, default_root, file_digest, write_atomic
 
 EMBEDDED = "pointnet2-procedural-1"
 MODELNET40 = "pointnet2-modelnet40"
 MODELNET40_BLOB = "c989e2fcefdf8653708fc7993068092bed312858"
 """Git blob hash of the published ModelNet40 checkpoint (best_model.pth of pointnet2_ssg_wo_normals)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Extractor:
-    """A PointNet++ with the name its features go by."""
-
-    name: str
-    network: PointNet2 = field(repr=False)
-    """In evaluation mode."""
-    sha256: str
-    """Of the weights' file."""
-    info: Mapping[str, Any] = field(repr=False)
-    """Classes, origin and accuracy, as in the JSON beside the weights."""
-
-    @property
-    def signature(self) -> str:
-        """Name and hash: what decides a feature beside the points."""
-        return _signature(self.name, self.sha256)
-
-
-def extract_features(points: Float32, extractor: Extractor, *, device: str = "cpu", progress: Progress) -> Float32:
-    """The 256 features of each cloud, (N, P, 3) finite points to (N, 256) float32.
-
-    Farthest points start at index 0 of each cloud. On one machine and device a cloud's features are the same bits
-    whatever the other clouds, the batch or the number of threads.
-    """
-    network = extractor.network.to(device)
-    features = np.empty((len(points), FEATURES), np.float32)
-    with torch.inference_mode(), _one_thread(), progress.task("features", len(points)) as task:
-        for index, cloud in enumerate(points):
-            features[index] = network(torch.from_numpy(np.ascontiguousarray(cloud))[None].to(device)).features.cpu()[0]
-            task.advance()
-    return features
 
 
 def available_extractors(root: Path | None = None) -> list[str]:
@@ -83,7 +46,7 @@ def extractor_signature(name: str | None = None, *, root: Path | None = None) ->
     """The signature of the extractor that `choose_extractor` would load, without loading its weights."""
     name = _choose(name, root)
     with _folder_of(name, root) as folder:
-        return _signature(name, _describe(folder, name)["sha256"])
+        return signature_of(name, _describe(folder, name)["sha256"])
 
 
 def load_extractor(name: str, root: Path | None = None) -> Extractor:
@@ -102,7 +65,7 @@ def load_extractor(name: str, root: Path | None = None) -> Extractor:
             raise HdbenchError(
                 f"{weights} is damaged: expected sha256 {info['sha256']}, got {actual}. Import it again."
             )
-        return Extractor(name, _network(state, str(weights)), actual, info)
+        return Extractor(name, network_of(state, str(weights)), actual, info)
 
 
 def save_extractor(name: str, network: PointNet2, info: Mapping[str, Any], folder: Path, *, half: bool = False) -> None:
@@ -136,7 +99,7 @@ def import_checkpoint(
             f"{path} is not the published ModelNet40 checkpoint: its git blob hash is {blob}, expected "
             f"{MODELNET40_BLOB}. Download it again, or import it without verifying."
         )
-    network = _network(_checkpoint_state(path), str(path))
+    network = network_of(_checkpoint_state(path), str(path))
     name = name or (MODELNET40 if blob == MODELNET40_BLOB else f"pointnet2-{path.stem}")
     if name == EMBEDDED or (name == MODELNET40) != (blob == MODELNET40_BLOB):
         raise HdbenchError(f"{path} cannot be called {name!r}, which names other weights; choose another name.")
@@ -162,25 +125,8 @@ def _checkpoint_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _network(state: Mapping[str, Any], where: str) -> PointNet2:
-    last = state.get("fc3.weight")
-    network = PointNet2(len(last) if isinstance(last, Tensor) and last.ndim == 2 else 40)
-    expected = network.state_dict()
-    wrong = sorted(expected.keys() ^ state.keys()) or sorted(
-        key for key, value in expected.items() if not isinstance(state[key], Tensor) or state[key].shape != value.shape
-    )
-    if wrong:
-        raise HdbenchError(f"{where} is no PointNet++ (single-scale) classifier: tensor {wrong[0]!r} does not fit.")
-    network.load_state_dict(dict(state))  # half precision is widened as it is copied
-    return network.eval().requires_grad_(False)
-
-
 def _choose(name: str | None, root: Path | None) -> str:
     return name or (MODELNET40 if MODELNET40 in available_extractors(root) else EMBEDDED)
-
-
-def _signature(name: str, sha256: str) -> str:
-    return f"{name}@{sha256[:12]}"
 
 
 def _describe(folder: Path, name: str) -> dict[str, Any]:
@@ -212,14 +158,3 @@ def _folder_of(name: str, root: Path | None) -> Iterator[Path]:
             yield folder
     else:
         yield _folder(root)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Matrix products on one thread: how they are cut among several could show in the last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -4,7 +4,7 @@ Its classes are category and sub-type ("airplane/glider"). Clouds have unit devi
 that FPD asks for features of what was trained on. The shapes come from a seed of their own and stand in no
 data set that is scored. One thread, about twenty minutes; on one machine the same call makes the same bits:
 
-    python -c "from hdbench.features.training import train_embedded; train_embedded()"
+    python -c "from hdbench.extractor_training import train_embedded; train_embedded()"
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from hdbench.datasets.procedural.dataset import MESH_CATEGORIES, VERSION, Procedural
-from hdbench.features.extractors import EMBEDDED, save_extractor
+from hdbench.extractors import EMBEDDED, save_extractor
 from hdbench.features.pointnet2 import PointNet2
 from hdbench.geometry.normalisation import unit_deviation
 from hdbench.geometry.sampling import sample_surface
@@ -70,7 +70,7 @@ def train_embedded(
 ) -> float:
     """Train the extractor, write it into `folder` (the package's own, if None), and return its held-out accuracy."""
     settings, progress = settings or Settings(), progress or PlainProgress()
-    folder = folder or Path(__file__).parent / "embedded"
+    folder = folder or Path(__file__).parent / "features" / "embedded"
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -86,7 +86,7 @@ def train_embedded(
         "classes": classes,
         "accuracy": round(accuracy, 4),
         "accuracy_of": f"{len(test.labels)} held-out shapes, {settings.points} points each",
-        "made_by": "hdbench.features.training.train_embedded",
+        "made_by": "hdbench.extractor_training.train_embedded",
         "data": f"procedural, version {VERSION}, {len(train.labels)} shapes",
         "normalisation": "unit-deviation",
         "settings": vars(settings),

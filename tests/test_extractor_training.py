@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from hdbench.features.extractors import EMBEDDED, extract_features, load_extractor
-from hdbench.features.training import Settings, augmented, labelled_clouds, train_embedded
+from hdbench.extractor_training import Settings, augmented, labelled_clouds, train_embedded
+from hdbench.extractors import EMBEDDED, load_extractor
+from hdbench.features.extraction import extract_features
 from hdbench.geometry.normalisation import unit_deviation
 from hdbench.progress import Progress
 from hdbench.seeds import generator

@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 import torch
 
+from hdbench import extractors
 from hdbench.errors import HdbenchError
-from hdbench.features import extractors
-from hdbench.features.extractors import (
+from hdbench.extractors import (
     EMBEDDED,
     MODELNET40,
     available_extractors,
     choose_extractor,
-    extract_features,
     git_blob,
     import_checkpoint,
     load_extractor,
     save_extractor,
 )
+from hdbench.features.extraction import extract_features
 from hdbench.features.pointnet2 import PointNet2
 from hdbench.progress import Progress
 
