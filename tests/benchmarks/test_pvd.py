@@ -6,6 +6,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import torch
+from hdbench_baselines.pvd.method import PVD
 from hdbench_baselines.pvd.pvcnn import PVCNN2, Size, hierarchy
 
 from hdbench.geometry import point_operations
@@ -44,9 +45,9 @@ def shares_of(forward):
     return dict(seconds)
 
 
-@pytest.mark.parametrize("size", [Size(), Size(width=0.25, resolutions=(16, 8, 4))], ids=["paper", "default"])
-def test_forward(benchmark, clouds, size):
-    network = PVCNN2(size).eval()
+@pytest.mark.parametrize("preset", ["paper", "default"])
+def test_forward(benchmark, clouds, preset):
+    network = PVCNN2(PVD.load_recipe(preset, ("chair",)).network.size).eval()
     network.initialize(0)
     steps = torch.full((CLOUDS,), 500)
 
