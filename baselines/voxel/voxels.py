@@ -20,7 +20,7 @@ from hdbench.method import Context
 from hdbench.seeds import derive_seed
 from hdbench.shapes import Bool, Float32, Mesh, Shape, defect
 from hdbench.shapes import Sequence as Frames
-from hdbench.store import atomic_path
+from hdbench.store import is_sound, sealed_path
 
 from ..placement import LARGEST_COORDINATE, Placement, place
 from .recipe import GridRecipe, SamplingRecipe
@@ -206,7 +206,7 @@ def voxelize_all(dataset: Dataset, names: Sequence[str], recipe: GridRecipe, con
 def _voxelized(dataset: Dataset, names: Sequence[str], recipe: GridRecipe, context: Context) -> Iterator[Voxelized]:
     groups = [tuple(names[first : first + recipe.unit]) for first in range(0, len(names), recipe.unit)]
     paths = {group: context.workspace / "voxels" / f"{index:06d}.safetensors" for index, group in enumerate(groups)}
-    missing = [group for group in groups if not paths[group].exists()]
+    missing = [group for group in groups if not is_sound(paths[group])]
     seed = derive_seed(context.seed, "voxels")
     results = run_units(
         voxel_unit,
@@ -227,7 +227,7 @@ def _voxelized(dataset: Dataset, names: Sequence[str], recipe: GridRecipe, conte
 def _save(path: Path, shapes: Sequence[Voxelized]) -> None:
     described = [{k: v for k, v in asdict(shape).items() if k != "values"} for shape in shapes]
     grids = {str(index): shape.values for index, shape in enumerate(shapes)}
-    with atomic_path(path) as temporary:
+    with sealed_path(path) as temporary:
         save_file(grids, temporary, {"shapes": json.dumps(described)})
 
 
