@@ -13,7 +13,7 @@ from hdbench.shapes import Float32, Mesh, PointCloud, Sequence, Shape, can_name_
 
 LARGEST_COORDINATE = 1e9
 """Beyond this, squared distances lose all meaning in float32."""
-LARGEST_MESH = 5_000_000
+LARGEST_MESH = 10_000_000
 """Faces of a mesh beyond which no one wants to wait for it."""
 
 _Numbers = npt.NDArray[Any]
