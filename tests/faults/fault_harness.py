@@ -25,6 +25,8 @@ from hdbench.store import MANIFEST, file_digest
 SMOKE = ("run", "--category", "chair", "--preset", "smoke", "--limit", "12", "--count", "4", "--train")
 SMOKE += ("--methods", "hyperdiffusion,held-out", "--quiet")
 RUN = (*SMOKE, "--out", "run", "--log-file", "log.jsonl")
+ON = {"local": RUN, "ray": (*RUN, "--engine", "ray")}
+"""By engine. The command is recorded in the results: only the very same finds its report again."""
 MEASURED = frozenset({"fit_s", "sample_s_per_shape", "peak_memory_bytes", "seconds"})
 """Keys in JSON files whose values no two commands share."""
 TOKEN = "HDBENCH_TEST_FAULTS"
@@ -63,7 +65,8 @@ class Home:
     def environment(self, token: str = "") -> dict[str, str]:
         """Of a command: no commit in its results, as a change of this repository in between would change them."""
         kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        return {**kept, "HDBENCH_STORE": str(self.store), "GIT_DIR": os.devnull, TOKEN: token}
+        own = {"HDBENCH_STORE": str(self.store), "GIT_DIR": os.devnull, TOKEN: token}
+        return {**kept, **own, "RAY_worker_niceness": "0"}  # else what else runs decides how long a test takes
 
     def command(self, *arguments: str) -> list[str]:
         """`hdbench` with these arguments."""
@@ -133,7 +136,7 @@ class Reference:
     def of(cls, home: Home, *, engine: str) -> "Reference":
         """Run undisturbed in `home`, which is empty."""
         start = time.time()
-        done = home.hdbench(*RUN, "--engine", engine)
+        done = home.hdbench(*ON[engine])
         assert done.returncode == 0, done.stderr
         ends = home.finished_stages()
         gaps = [end - before for (*_, before), (*_, end) in pairwise([("", "", start), *ends])]
@@ -321,7 +324,7 @@ def kill_again_and_again(
     moments = random.Random(f"{engine} {seed}")
     lengths = [*(gap for *_, gap in reference.stages), FINISHING_S]
     for place, length in enumerate(lengths):
-        attempt = Attempt(home, (*RUN, "--engine", engine))
+        attempt = Attempt(home, ON[engine])
         attack = moments.choice(attacks)
         wait_until(lambda attempt=attempt, place=place: attempt.has_ended or reference.reached(home) >= place)
         time.sleep(moments.uniform(0.0, 1.1 * length))
@@ -336,7 +339,7 @@ def kill_again_and_again(
             stages = [*(stage for stage, *_ in reference.stages), FINISHING]
             stage = stages[reached] if home.finished_stages() or place else STARTING
             TALLY.kills.append(Kill(engine, attack.signal.name, attack.whom, stage))
-    last = home.hdbench(*RUN, "--engine", engine)
+    last = home.hdbench(*ON[engine])
     assert last.returncode == 0, last.stderr
     reference.refuse_unfinished(home)
     TALLY.finished[engine] += 1

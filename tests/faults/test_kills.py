@@ -36,7 +36,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(engine, request,
 @pytest.mark.parametrize("turn", range(5))
 def test_a_killed_worker_process_ends_the_command_in_one_line(turn, reference, empty):
     moments = random.Random(turn)
-    attempt = Attempt(empty, (*RUN, "--engine", "local"))
+    attempt = Attempt(empty, RUN)
     wait_until(lambda: attempt.has_ended or processes_of(attempt.token, "spawn_main"))
     time.sleep(moments.uniform(0.0, 2.0))
     os.kill(moments.choice(processes_of(attempt.token, "spawn_main")), signal.SIGKILL)

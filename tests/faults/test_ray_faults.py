@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from fault_harness import RUN, TALLY, Attempt, processes_of, wait_until
+from fault_harness import ON, RUN, TALLY, Attempt, processes_of, wait_until
 
 pytest.importorskip("ray")
 
@@ -14,7 +14,7 @@ pytest.importorskip("ray")
 @pytest.mark.parametrize("turn", range(3))
 def test_killed_workers_cost_only_time(turn, reference, empty):
     moments, killed = random.Random(turn), 0
-    attempt = Attempt(empty, (*RUN, "--engine", "ray"))
+    attempt = Attempt(empty, ON["ray"])
     while killed < 4 and not attempt.has_ended:
         time.sleep(moments.uniform(0.5, 4.0))
         if busy := processes_of(attempt.token, "ray::_perform"):
