@@ -309,8 +309,9 @@ class Attempt:
 
     @property
     def said(self) -> str:
-        """Standard error."""
-        return self.complaints.read_text(encoding="utf-8", errors="replace")
+        """Standard error, but for what Python's own helper says of a pool whose owner was killed."""
+        lines = self.complaints.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(line for line in lines if "resource_tracker: There appear" not in line)
 
 
 def kill_again_and_again(
