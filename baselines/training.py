@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
 from hdbench.seeds import derive_seed, generator
-from hdbench.store import atomic_path
+from hdbench.store import is_sound, sealed_path
 
 from .muon import Muon
 
@@ -333,7 +333,7 @@ class _Training:
             tensors |= {f"moments/{key}/{name}": value for key, value in moments.items()}
         state = {"step": self.step, "curve": self.curve, "recent": self.recent}
         state |= {"best_step": self.best.step, "best_loss": self.best.loss}
-        with atomic_path(self.path) as temporary:
+        with sealed_path(self.path) as temporary:
             save_file(
                 {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
                 temporary,
@@ -341,7 +341,7 @@ class _Training:
             )
 
     def _resume(self) -> None:
-        if not self.path.exists():
+        if not is_sound(self.path):
             return
         with safe_open(self.path, framework="pt") as stored:
             state = json.loads(stored.metadata()["state"])

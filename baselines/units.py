@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from hdbench.execution import run_units
 from hdbench.method import Context
+from hdbench.store import is_sound, sealed_path
 
 
 class NamedUnit(Protocol):
@@ -35,12 +36,12 @@ def made_in_units(
     context: Context,
     description: str,
 ) -> Iterator[Made]:
-    """What `function` makes of each unit, one after another; only units without a file in `folder` are worked on.
+    """What `function` makes of each unit, one after another; only units without a sound file in `folder` are worked on.
 
     `folder` belongs to these very units in this order: a file is known by its place alone.
     """
     paths = [folder / f"{index:06d}.safetensors" for index in range(len(units))]
-    missing = [(unit, path) for unit, path in zip(units, paths, strict=True) if not path.exists()]
+    missing = [(unit, path) for unit, path in zip(units, paths, strict=True) if not is_sound(path)]
     total = sum(len(unit.names) for unit in units)
     results = run_units(
         function,
@@ -54,5 +55,6 @@ def made_in_units(
         done=total - sum(len(unit.names) for unit, _ in missing),
     )
     for (_, path), made in zip(missing, results, strict=True):
-        save(path, made)
+        with sealed_path(path) as temporary:
+            save(temporary, made)
     return (one for path in paths for one in load(path))

@@ -231,7 +231,7 @@ class Run:
         scored, others = score_unit(ScoreUnit(self.workshop, scoring))
         scores, neighbours = read_scores(scored)
         statistics = f"{'-'.join(drawn.place.parts[1:])}.statistics.npz"
-        shutil.copyfile(scored.folder / "statistics.npz", self.folder / statistics)
+        write_atomic(self.folder / statistics, (scored.folder / "statistics.npz").read_bytes())
         return Row(
             method=entrant.name,
             title=entrant.title,

@@ -6,7 +6,6 @@ What the commands share is in `cli_options`; each group of commands has its own 
 Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
 
-import errno
 import io
 import os
 import sys
@@ -42,7 +41,7 @@ from hdbench.cli_options import (
 )
 from hdbench.cli_runs import runs_app
 from hdbench.cli_zoo import zoo_app
-from hdbench.errors import HdbenchError
+from hdbench.errors import DISK_ERRORS, HdbenchError, system_error
 from hdbench.redaction import redacted
 from hdbench.version import __version__
 
@@ -334,10 +333,12 @@ def _main(arguments: Sequence[str] | None) -> int:
         return _complain(f"{error.format_message().rstrip('.')}. See hdbench --help.")
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    except Exception as error:
+        number = system_error(error)
+        if number is None or number not in DISK_ERRORS:
             raise
-        return _complain(f"{error.strerror}: {error.filename or 'writing'}; nothing finished is lost, run it again.")
+        where = getattr(error, "filename", None) or "writing"
+        return _complain(f"{os.strerror(number)}: {where}; nothing finished is lost, run it again when that is mended.")
     if code == INTERRUPTED:
         print("hdbench: interrupted; nothing finished is lost, the same command goes on from here.", file=sys.stderr)
     return code

@@ -1,11 +1,25 @@
 """The one exception tree: what the user can mend is an `HdbenchError`, anything else is a bug."""
 
+import errno
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class HdbenchError(Exception):
     """Wrong input or a wrong command line: one line saying what, where and how to mend it (exit code 2)."""
+
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE})
+"""What a file system says when it is full, read-only, somebody else's or broken: the user's to mend, whoever met it."""
+
+
+def system_error(error: BaseException) -> int | None:
+    """The system's number of what went wrong, also where a library written in Rust gives it in words only."""
+    if isinstance(error, OSError):
+        return error.errno
+    named = re.search(r"\(os error (\d+)\)", str(error))
+    return int(named[1]) if named else None
 
 
 def unknown_name(kind: str, name: str, available: Iterable[str]) -> HdbenchError:

@@ -86,7 +86,8 @@ def open_point_set(
     if isinstance(source, str | Path) and ShapeSet.is_one(Path(source)):
         return PointSet.of(ShapeSet.open(Path(source)), str(source))
     path = str(source) if isinstance(source, str | Path) else f"{role} (in memory)"
-    rows: list[Float32] = []
+    points = np.empty((0, 0, 3), np.float32)
+    layouts: set[tuple[int, ...]] = set()
     ids: list[str] = []
     invalid: dict[str, str] = {}
     progress = progress or Progress()
@@ -100,22 +101,26 @@ def open_point_set(
             except HdbenchError as error:
                 reason = str(error)
             if reason is None:
+                row = shape_points(shape, POINT_COUNT, seed=seed, name=name, keep=keep)
+                if not layouts:  # room for all at once: rows that are stacked in the end would be there twice
+                    points = np.empty((len(entries), *row.shape), np.float32)
+                layouts.add(row.shape)
+                if len(layouts) == 1:
+                    points[len(ids)] = row
                 ids.append(name)
-                rows.append(shape_points(shape, POINT_COUNT, seed=seed, name=name, keep=keep))
             else:
                 invalid[name] = reason
             task.advance()
-    if not rows:
+    if not ids:
         first = next((f"; the first: {name}: {reason}" for name, reason in invalid.items()), "")
         raise HdbenchError(f"{role}: {path} holds no shape that can be scored ({len(invalid)} invalid{first}).")
-    layouts = {row.shape for row in rows}
     if len(layouts) > 1:
         counts = ", ".join(" x ".join(map(str, layout[:-1])) for layout in sorted(layouts)[:4])
         raise HdbenchError(
             f"{role}: the shapes in {path} differ in their number of points ({counts}); "
             f"give each at least {POINT_COUNT} points, or all the same number."
         )
-    return PointSet(np.stack(rows), tuple(ids), path, invalid, moments=split.moments if split else None)
+    return PointSet(points[: len(ids)], tuple(ids), path, invalid, moments=split.moments if split else None)
 
 
 def _entries(source: Any, role: str) -> list[tuple[str, Callable[[], Shape]]]:

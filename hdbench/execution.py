@@ -10,11 +10,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing.connection import Connection, wait
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
+from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
 
 Unit = TypeVar("Unit")
@@ -97,6 +99,11 @@ class LocalEngine:
                 result = future.result()
                 finished(unit)
                 yield result
+        except BrokenProcessPool as error:
+            raise HdbenchError(
+                "A process that worked for this one was killed, or ran out of memory; nothing finished is lost, "
+                "the same command goes on from here."
+            ) from error
         except BaseException:  # an error, Ctrl-C, or a caller who wants no more: nobody waits for running units
             stop.close()
             raise

@@ -107,7 +107,7 @@ class RayEngine:
             ray.init(
                 address=address,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level="CRITICAL",  # what goes wrong is raised
                 runtime_env={"env_vars": _worker_environment()},
                 **own,
             )
@@ -116,6 +116,9 @@ class RayEngine:
             raise HdbenchError(
                 f"There is no Ray cluster at {address!r} ({reason}); start one with `ray start`, or say --engine ray."
             ) from error
+        except Exception as error:  # Ray knows no class of its own for a node that would not start
+            reason = " ".join(str(error).split())[:300]
+            raise HdbenchError(f"Ray could not be started ({reason}); run it again, or say --engine local.") from error
         return ray
 
 

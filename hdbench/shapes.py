@@ -46,6 +46,9 @@ class Sequence:
 
 Shape = Mesh | PointCloud | Sequence
 
+_FACES_AT_ONCE = 1 << 18
+"""Triangles whose corners are in float64 at once."""
+
 
 def defect(shape: Shape) -> str | None:
     """Why `shape` cannot be scored (empty, not finite, degenerate), or None when it can."""
@@ -72,8 +75,12 @@ def defect(shape: Shape) -> str | None:
 
 def surface_area(mesh: Mesh) -> float:
     """Total area of the triangles, in squared units of the vertices."""
-    a, b, c = (mesh.vertices[mesh.faces[:, corner]].astype(np.float64) for corner in range(3))
-    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+    total = 0.0
+    for start in range(0, len(mesh.faces), _FACES_AT_ONCE):
+        faces = mesh.faces[start : start + _FACES_AT_ONCE]
+        a, b, c = (mesh.vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
+        total += float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+    return total
 
 
 def can_name_shape(name: str) -> bool:

@@ -23,7 +23,7 @@ from hdbench.recipe import Recipe
 from hdbench.results import Cost
 from hdbench.shape_files import ShapeSet, load_shape, save_shape, write_shape_set
 from hdbench.shapes import Float32, Kind, Mesh, PointCloud, Sequence, Shape
-from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, write_atomic
+from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, is_sound, sealed_path, write_atomic
 
 PREPARE_VERSION = 1
 MODEL_VERSION = 1
@@ -261,7 +261,7 @@ def draw(workshop: Workshop, method: type[Method], model: Artefact, *, count: in
     def make(workspace: Path) -> None:
         parts = workspace / "parts"
         parts.mkdir(exist_ok=True)
-        missing = [index for index in range(count) if not _part(parts, index).exists()]
+        missing = [index for index in range(count) if not is_sound(_part(parts, index))]
         with measured(workshop.device) as cost:
             _draw_missing(workshop, method, model, missing, parts, count=count, seed=seed)
         shapes = ((f"{index:05d}", load_shape(_part(parts, index))) for index in range(count))
@@ -295,7 +295,8 @@ def _draw_missing(
     shapes = drawn_shapes(method, model.folder / "model", missing, seed=seed, context=workshop.context(parts, seed))
     with workshop.progress.task(f"Sampling {method.title}", count, done=count - len(missing)) as task:
         for index, shape in zip(missing, shapes, strict=True):
-            save_shape(_part(parts, index), shape)
+            with sealed_path(_part(parts, index)) as path:
+                save_shape(path, shape)
             task.advance()
 
 

@@ -3,7 +3,8 @@
 What this module guarantees: an artefact is either whole and verified or not there at all. A stage writes into
 a workspace of its own, under a lock; finishing it records every file's sha256 and renames the folder into
 place. A process killed in between leaves the workspace, which the next run with the same inputs goes on from.
-Files that no longer match their hash are thrown away and made again.
+Files that no longer match their hash are thrown away and made again: those of artefacts, and those of workspaces that
+were written to a `sealed_path`.
 
     $HDBENCH_STORE (else the user's cache directory)
       artefacts/<stage>/<key>/      files, and artefact.json: inputs, sha256 and size of each file
@@ -76,6 +77,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def sealed_path(path: Path) -> Iterator[Path]:
+    """Like `atomic_path`, for a file that unfinished work goes on from: `is_sound` tells whether it can.
+
+    Its hash lies beside it, in `.<name>.seal`.
+    """
+    with atomic_path(path) as temporary:
+        yield temporary
+        # Before the file itself, and with the hash of the one it replaces: whenever a kill comes, the seal fits.
+        hashes = [file_digest(temporary), *([file_digest(path)] if is_sound(path) else [])]
+        write_atomic(_seal(path), "\n".join(hashes))
+
+
+def is_sound(path: Path) -> bool:
+    """Whether `path` is there, with the bytes that were written if it was written to a `sealed_path`."""
+    if not path.is_file():
+        return False
+    seal = _seal(path)
+    return not seal.exists() or file_digest(path) in seal.read_text(encoding="utf-8", errors="replace").split()
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name(f".{path.name}.seal")
 
 
 @contextmanager
@@ -199,6 +225,8 @@ class Store:
             remove_leftovers(workspace)
             with self.progress.stage(key.stage, key.digest, fresh=True):
                 make(workspace)
+            for seal in workspace.rglob(".*.seal"):  # the manifest says it from now on
+                seal.unlink()
             _write_manifest(workspace, key)
             folder.parent.mkdir(parents=True, exist_ok=True)
             workspace.rename(folder)
@@ -252,13 +280,15 @@ def copy_tree(source: Path, target: Path, *, added: Mapping[str, str] = MappingP
     with _naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    replaced = temporary.with_suffix(".old.tmp")
     try:
         shutil.copytree(source, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
         for name, text in added.items():
             write_atomic(temporary / name, text)
         temporary.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
+        if target.exists():  # moved away at once: a kill shall leave no half of it
+            target.rename(replaced)
         temporary.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

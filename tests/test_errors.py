@@ -1,6 +1,9 @@
-import pytest
+import errno
 
-from hdbench.errors import HdbenchError, unknown_name
+import pytest
+from safetensors import SafetensorError
+
+from hdbench.errors import HdbenchError, system_error, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -19,3 +22,16 @@ def test_an_unknown_name_is_told_the_nearest(name, message):
 
 def test_where_nothing_is_known():
     assert str(unknown_name("method", "pvd", [])) == "Unknown method 'pvd'. Available: none."
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), errno.ENOSPC),
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), errno.ENOSPC),
+        (ValueError("os error 28"), None),
+        (OSError("disk full"), None),
+    ],
+)
+def test_what_the_system_said_is_found_wherever_it_stands(error, number):
+    assert system_error(error) == number

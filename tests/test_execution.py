@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from hdbench.errors import HdbenchError
 from hdbench.execution import cpu_count, run_units
 from hdbench.progress import Progress
 
@@ -96,8 +97,20 @@ def test_the_bar_counts_weights_and_what_was_done_before():
     assert (progress.total, progress.done) == (9, 0)
 
 
+def killed_on_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_process_that_is_killed_is_an_error_of_one_line():
+    with pytest.raises(HdbenchError, match=r"^A process that worked for this one was killed[^\n]*$"):
+        list(run(killed_on_three, range(6), workers=2))
+
+
 INTERRUPTED = """
 import sys, time
+from hdbench.errors import HdbenchError
 from hdbench.execution import run_units
 from hdbench.progress import Progress
 

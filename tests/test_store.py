@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -22,8 +23,10 @@ from hdbench.store import (
     default_root,
     digest,
     file_digest,
+    is_sound,
     lock,
     remove_leftovers,
+    sealed_path,
     write_atomic,
 )
 
@@ -126,6 +129,15 @@ class TestStore:
         assert sorted(path.name for path in artefact.folder.iterdir()) == ["a.txt", MANIFEST, "half.txt", "sub"]
         assert not any((store.root / "workspaces" / "stage").iterdir())
 
+    def test_seals_do_not_become_part_of_an_artefact(self, store):
+        def sealed(folder: Path) -> None:
+            with sealed_path(folder / "sub" / "a.txt") as temporary:
+                temporary.write_text("alpha")
+
+        folder = store.get_or_make(KEY, sealed).folder
+        assert sorted(path.name for path in folder.rglob("*")) == ["a.txt", MANIFEST, "sub"]
+        assert is_sound(folder / "sub" / "a.txt")
+
     def test_two_processes_make_one_artefact(self, store):
         spawn = multiprocessing.get_context("spawn")
         with spawn.Pool(2) as pool:
@@ -155,6 +167,62 @@ class TestStore:
         (tmp_path / "file").touch()
         with pytest.raises(HdbenchError, match="HDBENCH_STORE"):
             Store(tmp_path / "file" / "store")
+
+
+def seal(path: Path, text: str) -> None:
+    with sealed_path(path) as temporary:
+        temporary.write_text(text)
+
+
+class TestSeals:
+    def test_vouch_for_what_was_written(self, tmp_path):
+        path = tmp_path / "a.txt"
+        assert not is_sound(path)
+        for text in ("old", "new", "new"):
+            seal(path, text)
+            assert path.read_text() == text
+            assert is_sound(path)
+
+    @pytest.mark.parametrize("damage", ["changed", "cut", "gone", "seal changed", "seal cut"])
+    def test_find_damage(self, damage, tmp_path):
+        path, beside = tmp_path / "a.txt", tmp_path / ".a.txt.seal"
+        seal(path, "content")
+        if damage == "changed":
+            path.write_text("c0ntent")
+        if damage == "cut":
+            path.write_text("")
+        if damage == "gone":
+            path.unlink()
+        if damage == "seal changed":
+            beside.write_bytes(b"\xff" + beside.read_bytes()[1:])
+        if damage == "seal cut":
+            beside.write_bytes(b"")
+        assert not is_sound(path)
+        seal(path, "again")
+        assert is_sound(path)
+
+    def test_a_kill_between_a_seal_and_its_file_loses_nothing(self, tmp_path, monkeypatch):
+        path, replace = tmp_path / "a.txt", Path.replace
+        seal(path, "old")
+
+        def killed(temporary, target):
+            if target == path:
+                raise KeyboardInterrupt
+            return replace(temporary, target)
+
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "replace", killed)
+                with pytest.raises(KeyboardInterrupt):
+                    seal(path, "new")
+            assert path.read_text() == "old"
+            assert is_sound(path)
+        seal(path, "new")
+        assert is_sound(path)
+
+    def test_a_file_without_one_is_believed(self, tmp_path):
+        (tmp_path / "a.txt").touch()
+        assert is_sound(tmp_path / "a.txt")
 
 
 class TestFiles:
@@ -212,6 +280,37 @@ class TestFiles:
         with pytest.raises(OSError, match="disk full"):
             copy_tree(tmp_path / "from", tmp_path / "to")
         assert sorted(path.name for path in tmp_path.rglob("*")) == ["from", "old.txt", "to"]
+
+    @pytest.mark.parametrize("kills", range(4))
+    def test_a_copy_that_is_killed_leaves_no_half(self, tmp_path, monkeypatch, kills):
+        """Before each of the steps that delete, rename or copy."""
+        for name, text in (("from", "new"), ("to", "old")):
+            (tmp_path / name).mkdir()
+            for number in range(3):
+                (tmp_path / name / f"{number}.txt").write_text(text)
+        steps = []
+
+        def counted(step):
+            def taken(*arguments, **options):
+                if len(steps) == kills:
+                    raise KeyboardInterrupt
+                steps.append(step)
+                return step(*arguments, **options)
+
+            return taken
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module.shutil, "copytree", counted(shutil.copytree))
+            patch.setattr(store_module.shutil, "rmtree", counted(shutil.rmtree))
+            patch.setattr(Path, "rename", counted(Path.rename))
+            with pytest.raises(KeyboardInterrupt):
+                copy_tree(tmp_path / "from", tmp_path / "to")
+        held = [path.read_text() for path in (tmp_path / "to").glob("*.txt")]
+        assert held in ([], ["old"] * 3, ["new"] * 3)
+        remove_leftovers(tmp_path)
+        copy_tree(tmp_path / "from", tmp_path / "to")
+        assert [path.read_text() for path in (tmp_path / "to").iterdir()] == ["new"] * 3
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["from", "to"]
 
     def test_a_lock_is_waited_for(self, tmp_path):
         spawn = multiprocessing.get_context("spawn")

@@ -19,7 +19,7 @@ from hdbench.method import Context
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Mesh, Shape, defect
 from hdbench.shapes import Sequence as Clip
-from hdbench.store import atomic_path
+from hdbench.store import atomic_path, is_sound, sealed_path
 
 from ..placement import Placement, place
 from ..training import fixed_threads
@@ -206,7 +206,7 @@ def _fit_anchor(dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, c
     if recipe.anchor is not None and recipe.anchor not in names:
         raise HdbenchError(f"The recipe's anchor {recipe.anchor!r} is no training shape of {dataset.name!r}.")
     path = context.workspace / "anchor.safetensors"
-    if path.exists():
+    if is_sound(path):
         return load_fields(path)[0]
     # Its start is the same whatever shape it is: only the category's data decide what the weights become.
     start = recipe.layout.initial(generator(context.seed, "initial weights")).numpy()
@@ -219,7 +219,8 @@ def _fit_anchor(dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, c
             (field,) = _fit_prepared(unit, prepare_unit(unit), context.device)
             task.advance()
         if field.reason is None:
-            save_fields(path, [field])
+            with sealed_path(path) as temporary:
+                save_fields(temporary, [field])
             return field
         reasons.append(f"{name}: {field.reason}")
     raise HdbenchError(
@@ -239,7 +240,7 @@ def _common_start(
     path = context.workspace / "start.safetensors"
     if not recipe.averaging_rounds:
         return anchor
-    if path.exists():
+    if is_sound(path):
         return load_file(path)["vector"]
     seed = derive_seed(context.seed, "start")
     spread = [names[index * len(names) // recipe.averaging_shapes] for index in range(recipe.averaging_shapes)]
@@ -252,7 +253,7 @@ def _common_start(
             starts = start.expand(len(labelled), -1)
             start = fit(starts, labelled, recipe, steps=recipe.averaging_steps, seed=seed_of_turn).mean(0)
             task.advance()
-    with atomic_path(path) as temporary:
+    with sealed_path(path) as temporary:
         save_file({"vector": start.cpu().numpy()}, temporary)
     return start.cpu().numpy()
 
@@ -281,13 +282,15 @@ def fit_in_batches(
     """
     groups = groups_of(names, recipe.batch_shapes)
     paths = {group: context.workspace / "batches" / f"{index:06d}.safetensors" for index, group in enumerate(groups)}
-    missing = [group for group in groups if not paths[group].exists()]
+    missing = [group for group in groups if not is_sound(paths[group])]
     seed = derive_seed(context.seed, "fields")
     done = len(names) - sum(map(len, missing))
     with fixed_threads(1), context.progress.task("fitting fields", len(names), done=done) as task:
         for group in missing:
             unit = FitUnit(dataset, group, recipe, start, seed)
-            save_fields(paths[group], _fit_prepared(unit, _prepare_in_processes(unit, context), context.device))
+            fields = _fit_prepared(unit, _prepare_in_processes(unit, context), context.device)
+            with sealed_path(paths[group]) as path:
+                save_fields(path, fields)
             task.advance(len(group))
     return (field for group in groups for field in load_fields(paths[group]))
 

@@ -19,7 +19,6 @@ from hdbench.method import Context
 from hdbench.seeds import derive_seed
 from hdbench.shapes import Bool, Float32, Mesh, Shape, defect
 from hdbench.shapes import Sequence as Frames
-from hdbench.store import atomic_path
 
 from ..placement import LARGEST_COORDINATE, Placement, place
 from ..units import groups_of, made_in_units
@@ -219,8 +218,7 @@ def _voxelized(dataset: Dataset, names: Sequence[str], recipe: GridRecipe, conte
 def _save(path: Path, shapes: Sequence[Voxelized]) -> None:
     described = [{k: v for k, v in asdict(shape).items() if k != "values"} for shape in shapes]
     grids = {str(index): shape.values for index, shape in enumerate(shapes)}
-    with atomic_path(path) as temporary:
-        save_file(grids, temporary, {"shapes": json.dumps(described)})
+    save_file(grids, path, {"shapes": json.dumps(described)})
 
 
 def _load(path: Path) -> list[Voxelized]:

@@ -14,7 +14,7 @@ from hdbench.datasets.readers import Entry
 from hdbench.errors import HdbenchError
 from hdbench.execution import cpu_count
 from hdbench.progress import Progress
-from hdbench.store import Store, digest, file_digest, write_atomic
+from hdbench.store import Store, digest, file_digest, is_sound, sealed_path
 
 _SETTLED_NS = 2_000_000_000
 """A file that changed less than this ago might change again within the clock's grain: it is not remembered."""
@@ -48,7 +48,8 @@ def _digests(files: Iterable[Path], store: Store | None, progress: Progress) -> 
     found = {file: made.get(file) or known[str(file.resolve())][1] for file in ordered}
     if notes is not None and made:
         kept = {str(file.resolve()): (stamps[file], found[file]) for file in ordered if _is_settled(file)}
-        write_atomic(notes, json.dumps(kept))
+        with sealed_path(notes) as temporary:
+            temporary.write_text(json.dumps(kept), encoding="utf-8")
     return found
 
 
@@ -66,6 +67,8 @@ def _is_settled(file: Path) -> bool:
 
 
 def _read_notes(path: Path) -> dict[str, tuple[str, str]]:
+    if not is_sound(path):
+        return {}
     try:
         notes = json.loads(path.read_text(encoding="utf-8"))
         return {str(file): (str(stamp), str(sha256)) for file, (stamp, sha256) in notes.items()}

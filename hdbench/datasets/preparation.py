@@ -23,7 +23,7 @@ from hdbench.progress import Progress
 from hdbench.seeds import generator
 from hdbench.shapes import Kind, Mesh, PointCloud, Shape
 from hdbench.shapes import Sequence as Frames
-from hdbench.store import Key, Store, atomic_path, write_atomic
+from hdbench.store import Key, Store, is_sound, sealed_path, write_atomic
 
 VERSION = 1
 """Raised whenever the same files would be prepared otherwise."""
@@ -123,7 +123,7 @@ def prepare_entries(
             _Part(workspace, number, tuple(found[start : start + PART]), normalise)
             for number, start in enumerate(range(0, len(found), PART))
         ]
-        missing = [part for part in parts if not part.record.exists()]
+        missing = [part for part in parts if not part.is_done]
         done = len(found) - sum(len(part.entries) for part in missing)
         description = f"Preparing the shapes of {where.name}"
         for _ in run_units(
@@ -231,6 +231,12 @@ class _Part:
         """Written last: the part is done when it is there."""
         return _part(self.folder, self.number).with_suffix(".json")
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the record is there, and it and the meshes, where there are any, are as they were written."""
+        meshes = _part(self.folder, self.number)
+        return is_sound(self.record) and (not meshes.exists() or is_sound(meshes))
+
 
 def _part(folder: Path, number: int) -> Path:
     return folder / f"part-{number:06d}.npz"
@@ -251,9 +257,10 @@ def _prepare_part(part: _Part) -> None:
         if inside:
             arrays |= _packed(shape, row)
     if arrays:
-        with atomic_path(_part(part.folder, part.number)) as temporary, temporary.open("wb") as stream:
+        with sealed_path(_part(part.folder, part.number)) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
-    write_atomic(part.record, json.dumps([asdict(record) for record in records]))
+    with sealed_path(part.record) as temporary:
+        temporary.write_text(json.dumps([asdict(record) for record in records]), encoding="utf-8")
 
 
 def _packed(shape: Shape, row: int) -> dict[str, Any]:

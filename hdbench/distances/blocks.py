@@ -50,7 +50,8 @@ def make_blocks(points: npt.NDArray[np.float32]) -> Blocks:
 
 def refuse_unusable(points: npt.NDArray[np.float32], what: str = "cloud") -> None:
     """Raise HdbenchError naming the first of `points` (N, ...) that has no usable coordinates."""
-    peaks = np.abs(points).max(axis=tuple(range(1, points.ndim)), initial=0)
+    axes = tuple(range(1, points.ndim))
+    peaks = np.maximum(points.max(axis=axes, initial=0), -points.min(axis=axes, initial=0))
     usable = peaks < COORDINATE_LIMIT  # False for NaN, too
     if not usable.all():
         index = int(np.argmin(usable))

@@ -215,7 +215,7 @@ def pack(source: Path, archive: Path, details: Details, workshop: Workshop) -> E
             arena.version, SampleFile(sha256=file_digest(folder / SAMPLES_FILE), count=len(samples.ids))
         )
         write_atomic(folder / ENTRY_FILE, document_text(entry))
-        with zipfile.ZipFile(folder / "packed", "w") as packed:
+        with zipfile.ZipFile(folder / "packed", "w", strict_timestamps=False) as packed:
             for part in (ENTRY_FILE, SAMPLES_FILE):
                 packed.write(folder / part, part)
         write_atomic(archive, (folder / "packed").read_bytes())

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from hdbench.geometry.normalisation import BLOCK
 from hdbench.metrics.family import Estimate, FamilyScores, Inputs
 from hdbench.metrics.protocols import normalise
 from hdbench.metrics.uncertainty import METHOD, SMALLEST_SET, SPLITS, distance_interval, half_deviation, split_halves
@@ -33,8 +34,10 @@ def score_divergence(inputs: Inputs) -> FamilyScores:
     how = inputs.protocol.jsd_normalisation
     if how is None:
         return FamilyScores({"jsd": Estimate(None, reason=f"{inputs.protocol.name} defines no JSD")}, DISTANCE)
-    reference = occupied_nodes(normalise(inputs.raw_reference, how))
-    samples = occupied_nodes(normalise(inputs.raw_samples, how))
+    reference, samples = (
+        np.concatenate([occupied_nodes(normalise(points[block], how)) for block in _blocks(len(points))])
+        for points in (inputs.raw_reference, inputs.raw_samples)
+    )
     value = jsd(reference, samples)
     interval = jsd_interval(reference, samples, seed=inputs.seed)
     reason = None if interval else f"no interval: a set has fewer than {SMALLEST_SET} shapes"
@@ -100,12 +103,19 @@ def _histograms(nodes: Int16, subsets: Bool) -> Float64:
     """Counts (B, NODES) over each of B subsets (B, N) of shapes."""
     from scipy.sparse import csr_array
 
-    shapes, points = nodes.shape
-    counts = csr_array(
-        (np.ones(nodes.size), nodes.ravel().astype(np.int32), np.arange(shapes + 1) * points), shape=(shapes, NODES)
-    )
-    counts.sum_duplicates()
-    return np.asarray(subsets.astype(np.float64) @ counts)
+    histograms = np.zeros((len(subsets), NODES))
+    for block in _blocks(len(nodes)):
+        shapes, points = nodes[block].shape
+        places = nodes[block].ravel().astype(np.int32)
+        counts = csr_array((np.ones(len(places)), places, np.arange(shapes + 1) * points), shape=(shapes, NODES))
+        counts.sum_duplicates()
+        histograms += subsets[:, block].astype(np.float64) @ counts
+    return histograms
+
+
+def _blocks(count: int) -> list[slice]:
+    """So many shapes as are held in float64 at once, one block after another."""
+    return [slice(start, start + BLOCK) for start in range(0, count, BLOCK)]
 
 
 def _divergence(a: Float64, b: Float64) -> Float64:

@@ -1,6 +1,5 @@
 """The report of one run or several: report.html, report.md, leaderboard.csv and leaderboard.tex."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def _brought_along(record: Record, target: Path) -> Results:
             source = record.home(row) / Path(name).name
             if source.is_file():
                 own = f"{record.folders.index(record.home(row)):03d}-{source.name}"
-                shutil.copyfile(source, target / own)
+                write_atomic(target / own, source.read_bytes())
                 copied[own] = sha256
         rows.append(row.model_copy(update={"statistics": copied}))
     return record.results.model_copy(update={"rows": rows})

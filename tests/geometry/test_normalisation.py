@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hdbench.errors import HdbenchError
+from hdbench.geometry import normalisation
 from hdbench.geometry.normalisation import (
     bounding_box,
     centred_frames,
@@ -113,3 +114,16 @@ def test_a_shape_without_extent_is_refused(clouds, normalise, place):
 @pytest.mark.parametrize("normalise", [unit_deviation, unit_deviation_uncentred, bounding_box])
 def test_no_shapes_give_no_shapes(normalise):
     assert normalise(np.zeros((0, 8, 3), np.float32)).shape == (0, 8, 3)
+
+
+@pytest.mark.parametrize("place", [unit_deviation, unit_deviation_uncentred, bounding_box])
+def test_no_bit_depends_on_how_many_shapes_are_held_at_once(place, monkeypatch):
+    points = (np.random.default_rng(0).normal(size=(7, 300, 3)) * 3 + 1).astype(np.float32)
+    together = place(points)
+    for size in (1, 2, 3):
+        monkeypatch.setattr(normalisation, "BLOCK", size)
+        assert np.array_equal(place(points), together)
+    monkeypatch.setattr(normalisation, "BLOCK", 2)
+    points[5] = 1.0
+    with pytest.raises(HdbenchError, match="Shape 5 of 7 has no extent"):
+        place(points)

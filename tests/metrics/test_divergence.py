@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from hdbench.metrics import divergence
 from hdbench.metrics.divergence import NODES, jsd, jsd_interval, occupied_nodes, score_divergence
 from hdbench.metrics.family import Inputs
 from hdbench.metrics.protocols import get_protocol, normalise
@@ -108,3 +109,14 @@ def test_golden(case):
     for name, how in [("raw", "none"), ("shape_bbox", "bounding-box"), ("half_bbox", "half-bounding-box")]:
         ours = jsd(*(occupied_nodes(normalise(points, how)) for points in sets))
         assert ours == pytest.approx(values[f"jsd_{name}"], abs=1e-9)  # the recording's tolerance
+
+
+def test_no_bit_depends_on_how_many_shapes_are_held_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    nodes = rng.integers(0, divergence.NODES, (2, 9, 50)).astype(np.int16)
+    halves = rng.random((4, 9)) < 0.5
+    halves[:, 0] = True
+    together = divergence.subset_divergences(*nodes, halves, halves)
+    for size in (1, 2, 4):
+        monkeypatch.setattr(divergence, "BLOCK", size)
+        assert np.array_equal(divergence.subset_divergences(*nodes, halves, halves), together)
