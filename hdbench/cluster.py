@@ -17,7 +17,7 @@ from hdbench.other_protocols import score_under_others
 from hdbench.progress import Progress
 from hdbench.results import Score
 from hdbench.stages import Entrant, Workshop
-from hdbench.store import Artefact, Key, Store
+from hdbench.store import Artefact, Key
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def fit_ahead(workshop: Workshop, dataset: Dataset, entrants: Iterable[Entrant],
     if not missing:
         return
     with workshop.engine.shown(workshop.progress) as progress:
-        there = replace(workshop, store=Store(workshop.store.root, progress=progress), progress=progress)
+        there = replace(workshop, store=workshop.store.reporting_to(progress), progress=progress)
         models = run_units(
             fit_entrant,
             [FitUnit(there, dataset, entrant, seed) for entrant in missing],
@@ -96,7 +96,7 @@ def score_ahead(workshop: Workshop, units: Sequence[ScoreUnit]) -> None:
 
     Raises HdbenchError when what the cluster stores cannot be seen here.
     """
-    silent = Store(workshop.store.root, progress=Progress())
+    silent = workshop.store.reporting_to(Progress())
     there = replace(workshop, store=silent, progress=silent.progress, workers=1, engine=LOCAL)
     missing = [replace(unit, workshop=there) for unit in units if not workshop.store.holds(unit.key)]
     if not missing:
@@ -135,5 +135,5 @@ def _refuse_unshared(workshop: Workshop, made: Artefact) -> None:
     if not workshop.store.holds(made.key):
         raise HdbenchError(
             f"Workers of the Ray cluster wrote {made.folder}, which is not here; set HDBENCH_STORE to a folder that "
-            "all nodes share."
+            "all nodes share, or a URL."
         )

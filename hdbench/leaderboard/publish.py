@@ -10,7 +10,8 @@ from hdbench.leaderboard.lint import Finding
 from hdbench.leaderboard.site import build
 from hdbench.progress import Progress
 from hdbench.store import copy_tree
-from hdbench.zoo.sources import SourceError, hub_errors, is_offline
+from hdbench.transfer import SourceError, is_offline
+from hdbench.zoo.sources import hub_errors
 
 HUB = "hf://datasets/"
 _REPOSITORY = re.compile(r"hf://datasets/([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)/?")
