@@ -20,10 +20,12 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -171,6 +173,16 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Made:
+    """When, for how long and where an artefact was made; of an interrupted piece of work the last attempt alone."""
+
+    start: float
+    """Seconds since the epoch."""
+    seconds: float
+    host: str
+
+
+@dataclass(frozen=True)
 class Artefact:
     """A finished, verified folder in the store; from a remote store, pickled, it arrives as a folder there."""
 
@@ -237,9 +249,11 @@ class Store:
                 shutil.rmtree(folder)
             workspace.mkdir(parents=True, exist_ok=True)
             remove_leftovers(workspace)
+            start, clock = time.time(), time.monotonic()
             with self.progress.stage(key.stage, key.digest, fresh=True):
                 make(workspace)
-            _write_manifest(workspace, key)
+            made = Made(start=round(start, 3), seconds=round(time.monotonic() - clock, 3), host=socket.gethostname())
+            _write_manifest(workspace, key, made)
             folder.parent.mkdir(parents=True, exist_ok=True)
             workspace.rename(folder)
         if self.remote:
@@ -335,7 +349,15 @@ def _note_use(folder: Path) -> None:
         os.utime(folder / MANIFEST)
 
 
-def _write_manifest(folder: Path, key: Key) -> None:
+def made_of(folder: Path) -> Made | None:
+    """When the artefact in `folder` was made; None where its manifest is older than such notes, or there is none."""
+    try:
+        return Made(**json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["made"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_manifest(folder: Path, key: Key, made: Made) -> None:
     files = {
         path.relative_to(folder).as_posix(): {"sha256": file_digest(path), "size": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
@@ -347,6 +369,7 @@ def _write_manifest(folder: Path, key: Key) -> None:
         "inputs": key.inputs,
         "files": files,
         "hdbench": __version__,
+        "made": asdict(made),
     }
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1))
 

@@ -53,13 +53,12 @@ def test_a_run_that_loses_a_node_has_the_scores_of_this_machine(tmp_path, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("data", ["procedural", "files"])
-def test_nodes_that_share_nothing_but_a_url_have_the_scores_of_this_machine(tmp_path, monkeypatch, data):
+def test_nodes_that_share_nothing_but_a_url_have_the_scores_of_this_machine(tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     monkeypatch.setattr(Run, "_report", lambda run: None)
-    plan = PLAN if data == "procedural" else replace(PLAN, dataset=str(meshes(tmp_path / "data")), methods=("voxel",))
+    plan = replace(PLAN, dataset=str(meshes(tmp_path / "data")), methods=("voxel", "noise"), limit=None)
     here = scores(tmp_path / "here", LOCAL, plan=plan)
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     monkeypatch.setenv("HDBENCH_LOCAL_STORE", str(theirs))  # raylets and their workers keep this
