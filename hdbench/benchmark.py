@@ -32,10 +32,12 @@ from hdbench.shape_files import ShapeSet
 from hdbench.showcase import draw_figures
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Artefact, Key, Store, copy_tree, digest, file_digest, lock, remove_leftovers, write_atomic
+from hdbench.timeline import Step, timeline
 from hdbench.zoo.obtain import obtain_published, published_models
 from hdbench.zoo.obtain import outline as zoo_outline
 
-REPORT_VERSION = 4
+REPORT_VERSION = 5
+LOCK = ".lock"
 HOLLOW = 0.002
 """Share of the bounding box below which a mesh encloses next to nothing: an open sheet, or walls without thickness."""
 NEIGHBOUR_SAMPLES = 6
@@ -99,6 +101,15 @@ class _Drawn:
     """Of the samples in the run's folder."""
     seed: int
 
+    def steps(self, scores: Artefact) -> list[Step]:
+        """What it took to have and score them."""
+        name = self.entrant.name
+        return [
+            Step(self.model.key.stage, self.model.folder, name),
+            Step("samples", self.samples.folder, name, self.seed),
+            Step("scores", scores.folder, name, self.seed),
+        ]
+
 
 class Run:
     """A plan being carried out with one store into one folder."""
@@ -146,7 +157,7 @@ class Run:
     def execute(self) -> Results:
         """Carry the plan out and write the run's folder; returns what stands in its results.json."""
         _refuse_foreign(self.folder, self.plan)
-        with lock(self.folder / ".lock", waiting=self._say_waiting):
+        with lock(self.folder / LOCK, waiting=self._say_waiting):
             remove_leftovers(self.folder)
             _refuse_foreign(self.folder, self.plan)
             write_atomic(self.folder / "plan.json", json.dumps(asdict(self.plan), indent=1) + "\n")
@@ -165,7 +176,11 @@ class Run:
         if self.workshop.engine.is_cluster:
             drawn = list(drawn)
             score_ahead(self.workshop, [self._scoring(entry, prepared) for entry in drawn])
-        rows = [self._row(entry, self._scoring(entry, prepared)) for entry in drawn]
+        rows, steps = [], [Step("prepare", shapes.folder) for shapes in (prepared.reference, prepared.train)]
+        for entry in drawn:
+            row, scores = self._row(entry, self._scoring(entry, prepared))
+            rows.append(row)
+            steps += entry.steps(scores)
         named = {name for row in rows for entry in row.neighbours for name in entry.training}
         shown = stages.prepare(self.workshop, self.dataset, tuple(sorted(named)), keep_meshes=True, title="neighbours")
         copy_tree(prepared.reference.folder, self.folder / "reference")
@@ -180,6 +195,8 @@ class Run:
             dataset=self._dataset_info(prepared, shown=named),
             rows=rows,
             provenance=provenance(self.plan.sample_seeds),
+            # The lock is made when a run first gets its folder, and never written again.
+            timeline=timeline(steps, began=(self.folder / LOCK).stat().st_mtime),
         )
         write_atomic(self.folder / "results.json", to_json(results))
         return results
@@ -225,14 +242,15 @@ class Run:
             neighbours=NEIGHBOUR_SAMPLES,
         )
 
-    def _row(self, drawn: _Drawn, scoring: Scoring) -> Row:
+    def _row(self, drawn: _Drawn, scoring: Scoring) -> tuple[Row, Artefact]:
+        """What the results say of one sample set, and its scores in the store."""
         entrant = drawn.entrant
         record = stages.FitRecord.of(drawn.model)
         scored, others = score_unit(ScoreUnit(self.workshop, scoring))
         scores, neighbours = read_scores(scored)
         statistics = f"{'-'.join(drawn.place.parts[1:])}.statistics.npz"
         write_atomic(self.folder / statistics, (scored.folder / "statistics.npz").read_bytes())
-        return Row(
+        row = Row(
             method=entrant.name,
             title=entrant.title,
             model=drawn.model.key.digest,
@@ -247,6 +265,7 @@ class Run:
             recipe=entrant.recipe.model_dump(mode="json"),
             loss_curve=record.loss_curve,
         )
+        return row, scored
 
     def _dataset_info(self, prepared: _Prepared, *, shown: set[str]) -> DatasetInfo:
         kept = sorted({*prepared.reference.ids, *shown})

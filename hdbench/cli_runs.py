@@ -17,7 +17,7 @@ Stage = Annotated[str | None, typer.Option(help="Only this stage: shapes, prepar
 def runs_list(stage: Stage = None, as_json: AsJson = False) -> None:
     """List what lies in the store, the largest first."""
     from hdbench.runs import age_in_words, kept_in, now, of_stage, size_in_words
-    from hdbench.store import default_root
+    from hdbench.store import default_remote, default_root
 
     root, time = default_root(), now()
     found = of_stage(kept_in(root), stage)
@@ -31,6 +31,8 @@ def runs_list(stage: Stage = None, as_json: AsJson = False) -> None:
     ]
     print_table(("stage", "key", "size", "used", "what"), shown, as_json=False)
     print(f"{len(found)} in {root}: {size_in_words(sum(item.size for item in found))}")
+    if remote := default_remote():
+        print(f"The store {remote} stands behind it; what is only there is not listed.")
 
 
 @runs_app.command("show", epilog="Example: hdbench runs show 3f6c1d")
@@ -61,9 +63,12 @@ def runs_clean(
     stage: Stage = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Remove from the store what is old, unused or too much; it is made again when it is needed again."""
+    """Remove from the store what is old, unused or too much; it is made again when it is needed again.
+
+    Of a store at a URL only the part that this machine keeps.
+    """
     from hdbench.runs import kept_in, now, parse_size, removable, remove, size_in_words
-    from hdbench.store import default_root
+    from hdbench.store import default_remote, default_root
 
     if older is None and unused is None and keep is None and not unfinished:
         raise HdbenchError("What shall go? Give --older, --unused, --keep or --unfinished.")
@@ -82,3 +87,5 @@ def runs_clean(
         print(f"{item.stage} {item.key[:12]}  {size_in_words(item.size)}  {item.what}")
     done = "would go" if dry_run else "removed"
     print(f"{len(gone)} {done}: {size_in_words(sum(item.size for item in gone))}")
+    if remote := default_remote():
+        print(f"In the store {remote} all stays: remove there what nobody needs, by folder or by the bucket's rules.")

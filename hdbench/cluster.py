@@ -16,7 +16,7 @@ from hdbench.progress import Progress
 from hdbench.results import Score
 from hdbench.scoring import Scoring, score
 from hdbench.stages import Entrant, Workshop
-from hdbench.store import Artefact, Store
+from hdbench.store import Artefact
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def fit_ahead(workshop: Workshop, dataset: Dataset, entrants: Iterable[Entrant],
     if not missing:
         return
     with workshop.engine.shown(workshop.progress) as progress:
-        there = replace(workshop, store=Store(workshop.store.root, progress=progress), progress=progress)
+        there = replace(workshop, store=workshop.store.reporting_to(progress), progress=progress)
         models = run_units(
             fit_entrant,
             [FitUnit(there, dataset, entrant, seed) for entrant in missing],
@@ -76,7 +76,7 @@ def score_ahead(workshop: Workshop, scorings: Iterable[Scoring]) -> None:
 
     Raises HdbenchError when what the cluster stores cannot be seen here.
     """
-    silent = Store(workshop.store.root, progress=Progress())
+    silent = workshop.store.reporting_to(Progress())
     there = replace(workshop, store=silent, progress=silent.progress, workers=1, engine=LOCAL)
     missing = [ScoreUnit(there, scoring) for scoring in scorings if not workshop.store.holds(scoring.key)]
     if not missing:
@@ -107,5 +107,5 @@ def _refuse_unshared(workshop: Workshop, made: Artefact) -> None:
     if not workshop.store.holds(made.key):
         raise HdbenchError(
             f"Workers of the Ray cluster wrote {made.folder}, which is not here; set HDBENCH_STORE to a folder that "
-            "all nodes share."
+            "all nodes share, or a URL."
         )

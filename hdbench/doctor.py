@@ -111,10 +111,11 @@ def _pictures() -> str:
 def _store() -> str:
     from hdbench.store import Store, write_atomic
 
-    root = Store().root
-    write_atomic(root / "doctor", "written")
-    (root / "doctor").unlink()
-    return f"{root} can be written"
+    store = Store()
+    write_atomic(store.root / "doctor", "written")
+    (store.root / "doctor").unlink()
+    behind = f", and {store.remote} behind it" if store.remote else ""  # which would have been refused
+    return f"{store.root} can be written{behind}"
 
 
 def _methods() -> str:

@@ -10,6 +10,7 @@ from hdbench.execution import run_units
 from hdbench.method import Context, Method
 from hdbench.progress import Progress
 from hdbench.shapes import Shape
+from hdbench.store import Artefact
 
 BATCH = 32
 """Samples per unit: a multiple of what methods draw in one computation, so that no unit draws for another."""
@@ -17,21 +18,21 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class DrawUnit:
-    """One unit of work: these samples of the model in `model`."""
+    """One unit of work: these samples of the model in the folder model/ of an artefact."""
 
     method: type[Method]
-    model: Path
+    model: Artefact
     indices: tuple[int, ...]
     seed: int
     device: str
 
 
 def drawn_shapes(
-    method: type[Method], model: Path, indices: Sequence[int], *, seed: int, context: Context
+    method: type[Method], model: Artefact, indices: Sequence[int], *, seed: int, context: Context
 ) -> Iterator[Shape]:
-    """Yield the samples `indices`, ascending, of the model in the folder `model`."""
+    """Yield the samples `indices`, ascending, of the model in the folder model/ of an artefact."""
     if not context.engine.is_cluster:
-        yield from method.load(model, context).sample(indices, seed, context)
+        yield from method.load(model.folder / "model", context).sample(indices, seed, context)
         return
     batches = [tuple(batch) for _, batch in groupby(indices, key=lambda index: index // BATCH)]
     drawn = run_units(
@@ -51,4 +52,4 @@ def draw_batch(unit: DrawUnit) -> list[Shape]:
     """The samples of one unit, drawn in this process alone."""
     with tempfile.TemporaryDirectory() as workspace:
         context = Context(unit.device, Progress(), Path(workspace), workers=1, seed=unit.seed)
-        return list(unit.method.load(unit.model, context).sample(unit.indices, unit.seed, context))
+        return list(unit.method.load(unit.model.folder / "model", context).sample(unit.indices, unit.seed, context))

@@ -5,7 +5,8 @@ whose worker or node dies is run again elsewhere; an error of a unit ends all ot
 
 Workers import hdbench from where they run, so every node needs the same installation: the same versions of Python,
 of hdbench and of the packages that compute. A worker that differs refuses, as its bits might. They read datasets and
-write artefacts where the driver does, so on several machines both lie on a path that all of them share.
+write artefacts where the driver does, so on several machines both lie on a path that all of them share; or artefacts in
+a remote store, behind a folder of each node's own.
 """
 
 import os
@@ -32,6 +33,8 @@ COMPUTING = ("hdbench", "numpy", "scipy", "numba", "torch")
 """Packages whose versions decide the bits of a result."""
 FORWARDED = ("HDBENCH_", "NUMBA_", "OMP_", "MKL_")
 """Beginnings of the environment variables that workers get from the driver, as processes of this machine would."""
+OWN = ("HDBENCH_LOCAL_STORE",)
+"""Those that they have of their node all the same."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def _knock(address: str) -> None:
 
 def _worker_environment() -> dict[str, str]:
     """What a worker process on this machine would inherit, as far as computing hangs on it, and one thread."""
-    return {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)} | dict(ONE_THREAD)
+    theirs = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED) and name not in OWN}
+    return theirs | dict(ONE_THREAD)
 
 
 def _slots(ray: Any, device: str) -> int:

@@ -121,6 +121,24 @@ class Row(Record):
     loss_curve: list[tuple[int, float]] = Field(default_factory=list)
 
 
+class Stage(Record):
+    """One piece of work that a run needed: when it was done, and for which rows."""
+
+    stage: str
+    """prepare, model (trained), adopted (of the zoo), samples, scores."""
+    method: str | None = None
+    """None: for all of them."""
+    seed: int | None = None
+    """Of the sample set, where there is one."""
+    start: float = Field(ge=0, le=253_402_300_799)
+    """Seconds since the epoch; to the year 9999."""
+    seconds: float = Field(ge=0, le=1e9)
+    found: bool = False
+    """It was in the store before the run began."""
+    node: int | None = None
+    """Machines counted from 1, where there was more than one."""
+
+
 class DatasetInfo(Record):
     """The data of a run."""
 
@@ -146,6 +164,8 @@ class RunRecord(Record):
     dataset: DatasetInfo
     rows: list[Row]
     provenance: Provenance
+    timeline: list[Stage] = Field(default_factory=list)
+    """What was done when; empty in results of runs before it was written down, and of several runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 

@@ -292,7 +292,7 @@ def _draw_missing(
 ) -> None:
     if not missing:
         return
-    shapes = drawn_shapes(method, model.folder / "model", missing, seed=seed, context=workshop.context(parts, seed))
+    shapes = drawn_shapes(method, model, missing, seed=seed, context=workshop.context(parts, seed))
     with workshop.progress.task(f"Sampling {method.title}", count, done=count - len(missing)) as task:
         for index, shape in zip(missing, shapes, strict=True):
             with sealed_path(_part(parts, index)) as path:

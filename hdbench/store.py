@@ -6,7 +6,11 @@ place. A process killed in between leaves the workspace, which the next run with
 Files that no longer match their hash are thrown away and made again: those of artefacts, and those of workspaces that
 were written to a `sealed_path`.
 
-    $HDBENCH_STORE (else the user's cache directory)
+Where $HDBENCH_STORE is a URL, a machine's own store stays what it is and the remote one stands behind it: what is not
+here is looked for there before it is made, and put there once it is. Locks and workspaces are of one machine: two may
+make the same at once, which costs time and harms nothing.
+
+    $HDBENCH_STORE (where that is a URL $HDBENCH_LOCAL_STORE; else the user's cache directory)
       artefacts/<stage>/<key>/      files, and artefact.json: inputs, sha256 and size of each file
       workspaces/<stage>/<key>/     unfinished, resumable
       locks/
@@ -17,28 +21,40 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
+from hdbench.remote_store import MANIFEST as MANIFEST
+from hdbench.remote_store import RemoteStore
 from hdbench.version import __version__
 
-MANIFEST = "artefact.json"
+HERE = "HDBENCH_LOCAL_STORE"
+"""Environment variable: where a machine keeps its own part of a remote store."""
+_ARRIVING = ".arriving.tmp"
 
 
 def default_root() -> Path:
-    """`$HDBENCH_STORE`, else `hdbench` in the user's cache directory."""
-    if root := os.environ.get("HDBENCH_STORE"):
+    """`$HDBENCH_STORE`, or `$HDBENCH_LOCAL_STORE` where that is a URL; else `hdbench` in the user's cache directory."""
+    if root := os.environ.get(HERE if default_remote() else "HDBENCH_STORE"):
         return Path(root)
     cache = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "hdbench"
+
+
+def default_remote() -> RemoteStore | None:
+    """The store that `$HDBENCH_STORE` names, where that is a URL."""
+    named = os.environ.get("HDBENCH_STORE", "")
+    return RemoteStore(named) if "://" in named else None
 
 
 def canonical(value: Any) -> str:
@@ -183,61 +199,141 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Made:
+    """When, for how long and where an artefact was made; of an interrupted piece of work the last attempt alone."""
+
+    start: float
+    """Seconds since the epoch."""
+    seconds: float
+    host: str
+
+
+@dataclass(frozen=True)
 class Artefact:
-    """A finished, verified folder in the store."""
+    """A finished, verified folder in the store; from a remote store, pickled, it arrives as a folder there."""
 
     key: Key
     folder: Path
     fresh: bool
     """True when it was made just now, False when it was found."""
+    remote: RemoteStore | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.remote is None:
+            return Artefact, (self.key, self.folder, self.fresh)
+        return _arrived, (self.key, self.fresh, self.remote)
 
 
 class Store:
-    """Artefacts under one root, shared by any number of processes."""
+    """Artefacts under one root, shared by any number of processes; with a remote store behind it, by machines.
 
-    def __init__(self, root: Path | None = None, *, progress: Progress | None = None) -> None:
+    Without a root both are those of the environment. Pickled, one with a remote store arrives with the root of the
+    environment there.
+    """
+
+    def __init__(
+        self, root: Path | None = None, *, remote: RemoteStore | None = None, progress: Progress | None = None
+    ) -> None:
+        self.remote = default_remote() if root is None else remote
         self.root = (root or default_root()).resolve()
         self.progress = progress or Progress()
         try:
             (self.root / "locks").mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            name = HERE if self.remote else "HDBENCH_STORE"
             raise HdbenchError(
-                f"The store {self.root} cannot be written ({error.strerror}); set HDBENCH_STORE to a folder that can."
+                f"The store {self.root} cannot be written ({error.strerror}); set {name} to a folder that can."
             ) from error
+        if self.remote:
+            self.remote.refuse_unusable()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (None if self.remote else self.root, self.remote, self.progress)
+
+    def reporting_to(self, progress: Progress) -> "Store":
+        """The same store with another progress."""
+        return Store(self.root, remote=self.remote, progress=progress)
 
     def get_or_make(self, key: Key, make: Callable[[Path], None]) -> Artefact:
         """The artefact of `key`; `make(workspace)` writes its files when it is missing or damaged.
 
         `make` may be called on a workspace that an earlier, killed call has partly filled.
         """
-        folder = self.root / "artefacts" / key.stage / key.digest
+        folder = self._folder(key.stage, key.digest)
         if self._is_whole(folder):
             _note_use(folder)
             with self.progress.stage(key.stage, key.digest, fresh=False):
-                return Artefact(key, folder, fresh=False)
-        workspace = self.root / "workspaces" / key.stage / key.digest
-        with lock(self.root / "locks" / f"{key.stage}-{key.digest}", waiting=partial(self._say_waiting, key)):
-            if self._is_whole(folder):  # another process made it while this one waited
-                return Artefact(key, folder, fresh=False)
+                if self.remote and not self.remote.has(key.stage, key.digest):
+                    self.remote.put(key.stage, key.digest, folder, progress=self.progress)
+                return Artefact(key, folder, False, self.remote)
+        workspace = self._workspace(key.stage, key.digest)
+        with self._lock(key.stage, key.digest):
+            # another process may have made it while this one waited, or another machine
+            if self._is_whole(folder) or self._fetched(key.stage, key.digest):
+                return Artefact(key, folder, False, self.remote)
             if folder.exists():
                 shutil.rmtree(folder)
             workspace.mkdir(parents=True, exist_ok=True)
             remove_leftovers(workspace)
+            start, clock = time.time(), time.monotonic()
             with self.progress.stage(key.stage, key.digest, fresh=True):
                 make(workspace)
             for seal in workspace.rglob(".*.seal"):  # the manifest says it from now on
                 seal.unlink()
-            _write_manifest(workspace, key)
+            made = Made(start=round(start, 3), seconds=round(time.monotonic() - clock, 3), host=socket.gethostname())
+            _write_manifest(workspace, key, made)
             folder.parent.mkdir(parents=True, exist_ok=True)
             workspace.rename(folder)
-        return Artefact(key, folder, fresh=True)
+        if self.remote:
+            self.remote.put(key.stage, key.digest, folder, progress=self.progress)
+        return Artefact(key, folder, True, self.remote)
 
     def holds(self, key: Key) -> bool:
-        """Whether the artefact of `key` is there, and whole."""
-        return self._is_whole(self.root / "artefacts" / key.stage / key.digest)
+        """Whether the artefact of `key` is there, and whole; a remote store's is brought here."""
+        return self.find(key.stage, key.digest) is not None
 
-    def _say_waiting(self, key: Key) -> None:
-        self.progress.say(f"Waiting for another hdbench process that is making the same {key.stage}.")
+    def find(self, stage: str, digest: str) -> Path | None:
+        """The folder of the artefact whose key has this digest, brought here from a remote store if need be."""
+        folder = self._folder(stage, digest)
+        if self._is_whole(folder):
+            return folder
+        if self.remote is None or not self.remote.has(stage, digest):
+            return None
+        with self._lock(stage, digest):
+            return folder if self._is_whole(folder) or self._fetched(stage, digest) else None
+
+    def _fetched(self, stage: str, digest: str) -> bool:
+        """Bring an artefact from the remote store, if it is whole there. Call it under the artefact's lock."""
+        if self.remote is None or not self.remote.has(stage, digest):
+            return False
+        folder, workspace = self._folder(stage, digest), self._workspace(stage, digest)
+        arriving = workspace / _ARRIVING
+        shutil.rmtree(arriving, ignore_errors=True)
+        arriving.mkdir(parents=True)
+        with self.progress.stage(stage, digest, fresh=False):
+            came = self.remote.fetch(stage, digest, arriving, progress=self.progress)
+        if not came or not self._is_whole(arriving) or not _is_of(arriving, digest):
+            shutil.rmtree(arriving)
+            self.progress.say(f"{stage} {digest[:12]} in {self.remote} is damaged, and not used.")
+            return False
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        arriving.rename(folder)
+        shutil.rmtree(workspace)
+        return True
+
+    def _folder(self, stage: str, digest: str) -> Path:
+        return self.root / "artefacts" / stage / digest
+
+    def _workspace(self, stage: str, digest: str) -> Path:
+        return self.root / "workspaces" / stage / digest
+
+    def _lock(self, stage: str, digest: str) -> AbstractContextManager[None]:
+        return lock(self.root / "locks" / f"{stage}-{digest}", waiting=partial(self._say_waiting, stage))
+
+    def _say_waiting(self, stage: str) -> None:
+        self.progress.say(f"Waiting for another hdbench process that is making the same {stage}.")
 
     @staticmethod
     def _is_whole(folder: Path) -> bool:
@@ -249,13 +345,47 @@ class Store:
             return False
 
 
+def _is_of(folder: Path, key: str) -> bool:
+    """Whether the manifest in `folder`, which is whole, is of the artefact with this digest, and not another's."""
+    record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return digest({part: record.get(part) for part in ("stage", "version", "inputs")}) == key
+
+
+def _reopened(root: Path | None, remote: RemoteStore | None, progress: Progress) -> Store:
+    return Store(root or default_root(), remote=remote, progress=progress)
+
+
+def _arrived(key: Key, fresh: bool, remote: RemoteStore) -> Artefact:
+    return Artefact(key, _folder_here(key.stage, key.digest, remote, default_root()), fresh, remote)
+
+
+@cache
+def _folder_here(stage: str, digest: str, remote: RemoteStore, root: Path) -> Path:
+    """The folder of an artefact that another process has put into a remote store; verified once."""
+    folder = Store(root, remote=remote).find(stage, digest)
+    if folder is None:
+        raise HdbenchError(
+            f"{stage}/{digest} is not whole in the store {remote}; remove what is left of it there, and run the same "
+            "command again."
+        )
+    return folder
+
+
 def _note_use(folder: Path) -> None:
     """Let the manifest's time say when the artefact was last used; a store that cannot be written does without."""
     with suppress(OSError):
         os.utime(folder / MANIFEST)
 
 
-def _write_manifest(folder: Path, key: Key) -> None:
+def made_of(folder: Path) -> Made | None:
+    """When the artefact in `folder` was made; None where its manifest is older than such notes, or there is none."""
+    try:
+        return Made(**json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["made"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_manifest(folder: Path, key: Key, made: Made) -> None:
     files = {
         path.relative_to(folder).as_posix(): {"sha256": file_digest(path), "size": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
@@ -267,6 +397,7 @@ def _write_manifest(folder: Path, key: Key) -> None:
         "inputs": key.inputs,
         "files": files,
         "hdbench": __version__,
+        "made": asdict(made),
     }
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1))
 

@@ -22,9 +22,9 @@ from hdbench.ray_engine import RayEngine
 from hdbench.shape_files import ShapeSet
 from hdbench.shapes import PointCloud
 from hdbench.stages import Entrant, Workshop
-from hdbench.store import Store
+from hdbench.store import Artefact, Key, Store
 
-NOISE = get_method("noise")
+MODEL = Artefact(Key("model", 1, {}), Path("nowhere"), fresh=False)
 
 
 class PassesForCluster(LocalEngine):
@@ -100,7 +100,7 @@ def test_batches_keep_to_the_blocks_that_methods_draw_together():
     context = Context("cpu", Progress(), Path("nowhere"), 2, seed=0, engine=engine)
     Numbered.asked.clear()
     indices = [3, BATCH - 1, BATCH, 5 * BATCH, 5 * BATCH + 1]
-    drawn = drawn_shapes(Numbered, Path("model"), indices, seed=7, context=context)
+    drawn = drawn_shapes(Numbered, MODEL, indices, seed=7, context=context)
     assert [shape.points[0, 0] for shape in drawn] == [index + 7 for index in indices]
     assert Numbered.asked == [(3, BATCH - 1), (BATCH,), (5 * BATCH, 5 * BATCH + 1)]
     assert {function for function, _, _ in engine.units} == {draw_batch}
@@ -109,7 +109,7 @@ def test_batches_keep_to_the_blocks_that_methods_draw_together():
 def test_elsewhere_than_on_a_cluster_one_call_draws_all():
     context = Context("cpu", Progress(), Path("nowhere"), 1, seed=0)
     Numbered.asked.clear()
-    assert len(list(drawn_shapes(Numbered, Path("model"), range(70), seed=0, context=context))) == 70
+    assert len(list(drawn_shapes(Numbered, MODEL, range(70), seed=0, context=context))) == 70
     assert Numbered.asked == [tuple(range(70))]
 
 

@@ -262,11 +262,13 @@ def test_an_interrupt_ends_all_and_in_silence(tmp_path):
 def test_only_what_computing_hangs_on_is_sent_to_workers(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("HDBENCH_STORE", "/shared/store")
+    monkeypatch.setenv("HDBENCH_LOCAL_STORE", "/scratch/of/this/machine")
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     sent = ray_engine._worker_environment()
     assert sent["HDBENCH_STORE"] == "/shared/store"
     assert sent["OMP_NUM_THREADS"] == "1"
     assert "HF_TOKEN" not in sent
+    assert "HDBENCH_LOCAL_STORE" not in sent
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):

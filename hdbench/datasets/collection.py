@@ -84,7 +84,7 @@ class Collection(Dataset):
     @property
     def is_at_hand(self) -> bool:
         """See `Dataset.is_at_hand`: where meshes are kept in the store, or clouds are read in place."""
-        return self._prepared.folder is not None
+        return self._prepared.kept is not None
 
     def ids(self, split: Split) -> tuple[str, ...]:
         """See `Dataset.ids`; in natural order."""

@@ -23,7 +23,7 @@ from hdbench.progress import Progress
 from hdbench.seeds import generator
 from hdbench.shapes import Kind, Mesh, PointCloud, Shape
 from hdbench.shapes import Sequence as Frames
-from hdbench.store import Key, Store, is_sound, sealed_path, write_atomic
+from hdbench.store import Artefact, Key, Store, is_sound, sealed_path, write_atomic
 
 VERSION = 1
 """Raised whenever the same files would be prepared otherwise."""
@@ -81,16 +81,16 @@ class Prepared:
     entries: Mapping[str, Entry] = field(repr=False)
     """By name, without those skipped."""
     normalise: Normalise = field(repr=False)
-    folder: Path | None = None
-    """Where the meshes are kept, if they are."""
+    kept: Artefact | None = None
+    """Where the meshes are, if they are kept."""
     places: Mapping[str, int] = field(default_factory=dict, repr=False)
     """Number of each kept mesh among all entries."""
 
     def shape(self, name: str) -> Shape:
         """The shape called `name`, normalised."""
-        if self.folder is not None and name in self.places:
+        if self.kept is not None and name in self.places:
             part, row = divmod(self.places[name], PART)
-            return _unpacked(_part(self.folder, part), row)
+            return _unpacked(_part(self.kept.folder, part), row)
         return prepared_shape(self.entries[name], self.normalise)[0]
 
 
@@ -144,9 +144,9 @@ def prepare_entries(
         for part in parts:
             part.record.unlink()
 
-    folder = store.get_or_make(key, make).folder
-    records = _read_records((folder / "records.json").read_text(encoding="utf-8"))
-    return _judged(found, where, normalise, records, folder)
+    kept = store.get_or_make(key, make)
+    records = _read_records((kept.folder / "records.json").read_text(encoding="utf-8"))
+    return _judged(found, where, normalise, records, kept)
 
 
 def prepared_shape(entry: Entry, normalise: Normalise) -> tuple[Shape, bool]:
@@ -304,7 +304,7 @@ def _read_records(text: str) -> list[Record]:
 
 
 def _judged(
-    found: Sequence[Entry], where: Path, normalise: Normalise, records: Sequence[Record], folder: Path | None
+    found: Sequence[Entry], where: Path, normalise: Normalise, records: Sequence[Record], kept: Artefact | None
 ) -> Prepared:
     """The usable shapes among `found`: those that can be read, and are what most are."""
     skipped = {record.name: record.reason for record in records if record.reason is not None}
@@ -323,8 +323,8 @@ def _judged(
         {record.name: record.inside for record in records if record.inside and record.name not in skipped},
         {entry.name: entry for entry in found if entry.name not in skipped},
         normalise,
-        folder,
-        {record.name: number for number, record in enumerate(records) if record.inside and folder is not None},
+        kept,
+        {record.name: number for number, record in enumerate(records) if record.inside and kept is not None},
     )
 
 

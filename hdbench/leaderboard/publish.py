@@ -10,7 +10,7 @@ from hdbench.leaderboard.lint import Finding
 from hdbench.leaderboard.site import build
 from hdbench.progress import Progress
 from hdbench.store import copy_tree
-from hdbench.zoo.sources import is_offline
+from hdbench.transfer import is_offline
 from hdbench.zoo.uploads import writing_to_hub
 
 HUB = "hf://datasets/"

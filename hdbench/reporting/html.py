@@ -22,6 +22,7 @@ from hdbench.reporting.rounding import rounded, three_digits
 from hdbench.reporting.spread import cumulative, feature_maps, strips
 from hdbench.reporting.summary import Nearness, verdicts
 from hdbench.reporting.tables import Board, Line
+from hdbench.reporting.timeline import timeline
 from hdbench.reporting.viewer import packed, script_hashes, viewer_page
 
 
@@ -72,6 +73,7 @@ def render_html(content: Content, pictures: Pictures, figures: Sequence[PaperFig
         losses=_loss_panels(shown_lines(board)),
         machine=facts.machine(results),
         costs=_costs(board.lines),
+        timeline=timeline(results),
         cost_panels=[_marked(panel) for panel in cost_panels(plotted)],
         making=facts.making(results),
         appendices=facts.appendices(results),

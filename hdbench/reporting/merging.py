@@ -58,6 +58,7 @@ def open_runs(folders: Sequence[Path]) -> Record:
             rows[key] = _united(rows[key], titled) if key in rows else titled
     if others:
         update = {"run": _plan(opened), "rows": list(rows.values()), "provenance": _provenance(opened.values())}
+        update["timeline"] = []  # of one command
         results = results.model_copy(update=update)
     return Record(results, tuple(opened), homes)
 

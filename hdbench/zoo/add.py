@@ -141,13 +141,13 @@ def _refuse_other_recipe(folder: Path, expected: str) -> None:
 
 
 def _from_row(results: Results, row: Row, workshop: Workshop) -> _Candidate:
-    folder = workshop.store.root / "artefacts" / "model" / row.model / "model"
-    if not folder.is_dir():
+    model = workshop.store.find("model", row.model)
+    if model is None:
         raise HdbenchError(f"The store {workshop.store.root} no longer holds the model of {row.method}; run it again.")
     run = results.run
     return _Candidate(
         method=get_method(row.method),
-        folder=folder,
+        folder=model / "model",
         category=results.dataset.category,
         preset=_preset(run["preset"], run["changes"]),
         recipe=digest(row.recipe),

@@ -9,11 +9,12 @@ from hdbench.models import LABEL, MODEL, label, refuse_occupied
 from hdbench.progress import Progress
 from hdbench.stages import Workshop
 from hdbench.store import Store, copy_tree
+from hdbench.transfer import SourceError, is_offline
 from hdbench.zoo.card import card_text, written_prose
 from hdbench.zoo.catalogue import Entry, get_entry
 from hdbench.zoo.fetch import fetch, write_model
 from hdbench.zoo.manifest import CARD, EMBEDDED, LARGEST, MANIFEST, Manifest, check_source, parse_manifest, to_toml
-from hdbench.zoo.sources import SourceError, is_offline, read_text
+from hdbench.zoo.sources import read_text
 from hdbench.zoo.uploads import writing_to_hub
 
 

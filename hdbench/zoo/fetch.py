@@ -10,10 +10,11 @@ from pathlib import Path
 from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
 from hdbench.store import Key, Store, file_digest
+from hdbench.transfer import SourceError
 from hdbench.zoo.catalogue import Entry
 from hdbench.zoo.manifest import EMBEDDED, ModelFile
 from hdbench.zoo.precision import widen
-from hdbench.zoo.sources import SourceError, download
+from hdbench.zoo.sources import download
 
 FETCH_VERSION = 1
 

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hdbench.errors import HdbenchError
-from hdbench.zoo.sources import SourceError, hub_errors
+from hdbench.transfer import SourceError
+from hdbench.zoo.sources import hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

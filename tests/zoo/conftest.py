@@ -7,13 +7,12 @@ import pytest
 from hub_server import TOKEN, HubServer
 from huggingface_hub import constants
 
-from hdbench import other_protocols
+from hdbench import other_protocols, transfer
 from hdbench.benchmark import Run
 from hdbench.cli import _main
 from hdbench.progress import Progress
 from hdbench.stages import Workshop
 from hdbench.store import Store
-from hdbench.zoo import sources
 from hdbench.zoo.catalogue import open_entry
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
@@ -36,7 +35,7 @@ def hub(monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """No waiting between attempts, and no wish of whoever runs the tests to be offline."""
-    monkeypatch.setattr(sources, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.001)
     monkeypatch.delenv("HDBENCH_OFFLINE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("HDBENCH_ZOO", raising=False)

@@ -234,7 +234,7 @@ def test_a_scheme_whose_package_is_missing_is_named(entry, get, monkeypatch):
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr(fsspec, "url_to_fs", absent)
-    refused(get, entry("s3://zoo/pvd"), "pip install s3fs")
+    refused(get, entry("s3://zoo/pvd"), "Install s3fs to access S3")
 
 
 @pytest.mark.parametrize("switch", ["HDBENCH_OFFLINE", "HF_HUB_OFFLINE"])
