@@ -32,9 +32,9 @@ WINDOW = 1024
 """Samples denoised before any is handed out."""
 MULTIPLICATIONS_PER_SECOND = 5e10
 """Of one core in the convolutions of a forward pass: for the estimate of time only."""
-SECONDS_PER_POINT = 5e-6
+SECONDS_PER_POINT = 8e-6
 """Of one core in everything else of a forward pass: for the estimate of time only."""
-TRAINING_OVER_FORWARD = 2.2
+TRAINING_OVER_FORWARD = 2.6
 """Time of a training step over that of its forward pass: for the estimate of time only."""
 PARALLEL_TRAINING = 1.6
 """How much faster two threads train than one: for the estimate of time only."""
