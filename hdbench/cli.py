@@ -6,6 +6,7 @@ What the commands share is in `cli_options`; each group of commands has its own 
 Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
 
+import atexit
 import io
 import os
 import sys
@@ -310,7 +311,14 @@ def doctor(as_json: AsJson = False) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; ends the process with DESIGN's exit codes."""
-    sys.exit(_main(arguments))
+    code = _main(arguments)
+    if code == INTERRUPTED and arguments is None:
+        # Exit handlers are heard, but no native library is torn down: one cut short while it loaded may crash at that.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _main(arguments: Sequence[str] | None) -> int:
