@@ -19,7 +19,7 @@ from hdbench.method import Context
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Mesh, Shape, defect
 from hdbench.shapes import Sequence as Clip
-from hdbench.store import atomic_path, is_sound, sealed_path
+from hdbench.store import is_sound, sealed_path
 
 from ..placement import Placement, place
 from ..training import fixed_threads
@@ -309,10 +309,9 @@ def _prepare_in_processes(unit: FitUnit, context: Context) -> list[PreparedShape
 
 
 def save_fields(path: Path, fields: Sequence[FittedField]) -> None:
-    """Write fields into one file, whole or not at all."""
+    """Write fields into one file."""
     described = [{k: v for k, v in asdict(field).items() if k != "vector"} for field in fields]
-    with atomic_path(path) as temporary:
-        save_file({"vectors": np.stack([f.vector for f in fields])}, temporary, {"fields": json.dumps(described)})
+    save_file({"vectors": np.stack([f.vector for f in fields])}, path, {"fields": json.dumps(described)})
 
 
 def load_fields(path: Path) -> list[FittedField]:

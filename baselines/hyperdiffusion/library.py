@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
 from hdbench.method import Context
-from hdbench.store import Key, write_atomic
+from hdbench.store import Key, atomic_path, write_atomic
 
 from .collection import FieldCollection, FittedField, fit_fields, load_fields, save_fields
 from .fields import FieldLayout
@@ -37,7 +37,8 @@ class Library:
 
 def import_fields(folder: Path, fields: Sequence[FittedField], layout: FieldLayout, *, origin: str) -> None:
     """Write fields of one architecture that others have fitted into `folder`."""
-    save_fields(folder / "fields" / "000000.safetensors", fields)
+    with atomic_path(folder / "fields" / "000000.safetensors") as temporary:
+        save_fields(temporary, fields)
     _describe(folder, layout, origin=origin, seconds=None)
 
 
