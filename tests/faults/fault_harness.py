@@ -27,11 +27,13 @@ SMOKE += ("--methods", "hyperdiffusion,held-out", "--quiet")
 RUN = (*SMOKE, "--out", "run", "--log-file", "log.jsonl")
 ON = {"local": RUN, "ray": (*RUN, "--engine", "ray")}
 """By engine. The command is recorded in the results: only the very same finds its report again."""
-MEASURED = frozenset({"fit_s", "sample_s_per_shape", "peak_memory_bytes", "seconds"})
+OF_ONE_COMMAND = frozenset({"fit_s", "sample_s_per_shape", "peak_memory_bytes", "seconds", "timeline", "provenance"})
 """Keys in JSON files whose values no two commands share."""
 TOKEN = "HDBENCH_TEST_FAULTS"
 """The environment variable by which the processes of one attempt are known, wherever they went."""
 PATIENCE_S = 1200.0
+ENDING_S = 300.0
+"""How long what a killed command started may take to end by itself: seconds, but for where much else runs."""
 FINISHING_S = 0.5
 """How long after its last stage a run may be struck."""
 STARTING, FINISHING = "starting", "finishing"
@@ -108,18 +110,14 @@ def bits(folder: Path) -> dict[str, str]:
 def _content(path: Path) -> str:
     if path.suffix != ".json":
         return file_digest(path)
-    held = _without_measured(json.loads(path.read_text(encoding="utf-8")))
+    held = _shared(json.loads(path.read_text(encoding="utf-8")))
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
-def _without_measured(value: Any) -> Any:
+def _shared(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            name: _without_measured(held)
-            for name, held in value.items()
-            if name not in MEASURED and name != "provenance"
-        }
-    return [_without_measured(held) for held in value] if isinstance(value, list) else value
+        return {name: _shared(held) for name, held in value.items() if name not in OF_ONE_COMMAND}
+    return [_shared(held) for held in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -304,7 +302,7 @@ class Attempt:
     def end(self) -> int:
         """Wait for the process and for all it started; its exit code."""
         code = self.process.wait(timeout=PATIENCE_S)
-        wait_until(lambda: not processes_of(self.token), seconds=60, pause=0.1)
+        wait_until(lambda: not processes_of(self.token), seconds=ENDING_S, pause=0.1)
         return code
 
     @property
