@@ -119,6 +119,29 @@ class Attention(nn.Module):
         return (cells + self.proj_out(mixed.transpose(2, 3).flatten(1, 2))).reshape(x.shape)
 
 
+class CellNetwork(nn.Module):
+    """What a cell's own noisy values add to the prediction of them, seen beside what the U-Net found around the cell.
+
+    Where many values (all frames of a block of voxels) are folded into a cell, the few channels of the U-Net cannot
+    carry them from the first convolution to the last. Point-wise layers are wide enough for a small part of the cost.
+    """
+
+    def __init__(self, values: int, features: int, size: NetworkRecipe) -> None:
+        super().__init__()
+        self.told = nn.Linear(4 * size.width, 2 * size.point_width)
+        self.first = nn.Conv3d(values + features, size.point_width, 1)
+        self.norm = nn.GroupNorm(size.groups, size.point_width)
+        self.hidden = nn.Conv3d(size.point_width, size.point_width, 1)
+        self.last = nn.Conv3d(size.point_width, values, 1)
+
+    def forward(self, values: Tensor, features: Tensor, embedding: Tensor) -> Tensor:
+        """Values (B, values, X, Y, Z), features (B, features, X, Y, Z) and embedding (B, 4 * width) -> as `values`."""
+        scale, shift = self.told(functional.silu(embedding))[:, :, None, None, None].chunk(2, 1)
+        x = functional.silu(self.norm(self.first(torch.cat([values, features], 1))) * (1 + scale) + shift)
+        added: Tensor = self.last(x + functional.silu(self.hidden(x)))
+        return added
+
+
 class Stage(nn.ModuleList):
     """Layers in a row, of which the residual blocks are told the time step."""
 
@@ -153,21 +176,21 @@ class UNet(nn.Module):
         self.input_blocks = nn.ModuleList(builder.down(folded))
         self.middle_block = builder.middle()
         self.output_blocks = nn.ModuleList(builder.up())
+        features = size.width * size.multipliers[0]
         self.out = nn.Sequential(
-            nn.GroupNorm(size.groups, size.width * size.multipliers[0]),
-            nn.SiLU(),
-            nn.Conv3d(size.width * size.multipliers[0], folded, 3, padding=1),
+            nn.GroupNorm(size.groups, features), nn.SiLU(), nn.Conv3d(features, folded, 3, padding=1)
         )
+        self.cells = CellNetwork(folded, features, size) if size.point_width else None
 
     def forward(self, grids: Tensor, steps: Tensor, labels: Tensor | None = None) -> Tensor:
         """Prediction from noisy grids (B, channels, X, Y, Z) at time steps (B,) int64, of the same shape."""
         embedding = self.time_embed(sinusoids(steps, self.width))
         if labels is not None:
             embedding = embedding + self.label_emb(labels)
-        x = fold(grids, self.patch)
-        if x.device.type == "cpu":  # where convolutions are a third faster so
-            x = x.contiguous(memory_format=torch.channels_last_3d)
-        kept = []
+        values = fold(grids, self.patch)
+        if values.device.type == "cpu":  # where convolutions are a third faster so
+            values = values.contiguous(memory_format=torch.channels_last_3d)
+        x, kept = values, []
         for number, stage in enumerate(self.input_blocks):
             x = stage(x, embedding)
             if not number and hasattr(self, "positions"):
@@ -176,7 +199,11 @@ class UNet(nn.Module):
         x = self.middle_block(x, embedding)
         for stage in self.output_blocks:
             x = stage(torch.cat([x, kept.pop()], 1), embedding)
-        return unfold(self.out(x), self.patch)
+        features = self.out[:-1](x)
+        predicted = self.out[-1](features)
+        if self.cells is not None:
+            predicted = predicted + self.cells(values, features, embedding)
+        return unfold(predicted, self.patch)
 
     def initialize(self, seed: int) -> None:
         """Fresh parameters as the original has them: torch's usual ranges, and zeros where a residual ends.
@@ -197,13 +224,13 @@ class UNet(nn.Module):
                     parameter.data.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
         if hasattr(self, "positions"):
             self.positions.data.zero_()
-        for last in [self.out[-1], *self._residual_ends()]:
+        for last in self._residual_ends():
             for parameter in last.parameters():
                 parameter.data.zero_()
 
     def matrices(self) -> list[str]:
         """Names of the weights of all layers between the first and the last: what Muon may move."""
-        ends = ("input_blocks.0.", "out.", "time_embed.", "label_emb.")
+        ends = ("input_blocks.0.", "out.", "time_embed.", "label_emb.", "cells.told.", "cells.first.", "cells.last.")
         return [
             f"{name}.weight"
             for name, module in self.named_modules()
@@ -212,7 +239,8 @@ class UNet(nn.Module):
 
     def _residual_ends(self) -> list[nn.Module]:
         blocks = [module.out_layers[-1] for module in self.modules() if isinstance(module, ResidualBlock)]
-        return blocks + [module.proj_out for module in self.modules() if isinstance(module, Attention)]
+        attentions = [module.proj_out for module in self.modules() if isinstance(module, Attention)]
+        return [self.out[-1], *blocks, *attentions, *([] if self.cells is None else [self.cells.last])]
 
 
 class _Builder:

@@ -60,6 +60,8 @@ class NetworkRecipe(BaseModel):
     """Edge of the blocks of voxels that are folded into channels before the first convolution."""
     positions: bool = False
     """Add a learned embedding of each cell after the first convolution."""
+    point_width: int = Field(default=0, ge=0)
+    """Hidden channels of a point-wise network that adds to the prediction what a cell's own values say; 0: none."""
     frames: Literal["channels", "items"] = "channels"
     """Of sequences: all frames as channels of one grid, or each frame a grid of its own whose number is told."""
 
@@ -106,7 +108,8 @@ class VoxelRecipe(Recipe):
             raise ValueError(
                 f"grid.resolution {resolution} is no multiple of {coarsest}, which network.patch and multipliers need"
             )
-        if any(network.width * multiplier % network.groups for multiplier in (1, *network.multipliers)):
+        channels = [network.width * multiplier for multiplier in (1, *network.multipliers)]
+        if any(count % network.groups for count in (*channels, network.point_width)):
             raise ValueError(f"network.groups {network.groups} does not divide all channel counts")
         for multiplier in network.multipliers:
             heads = network.heads_at(network.width * multiplier)

@@ -159,6 +159,36 @@ def test_positions_tell_cells_apart():
     assert not torch.allclose(model(torch.zeros(1, 1, 8, 8, 8), torch.tensor([0])), plain)
 
 
+def test_a_cells_own_values_reach_its_prediction_past_the_few_channels_of_the_network():
+    """Of 512 values folded into a cell of 8 channels, any may decide any other, whatever the U-Net makes of them."""
+    size = NetworkRecipe(width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, point_width=32)
+    rng = torch.Generator().manual_seed(0)
+    model = UNet(size, resolution=4, channels=64)
+    model.initialize(0)
+    grids, steps = torch.randn(2, 64, 4, 4, 4, generator=rng), torch.tensor([3, 3])
+    assert not model(grids, steps).any()
+    torch.nn.init.normal_(model.cells.last.weight, generator=rng)
+    before = model(grids, steps)
+    moved = grids.clone()
+    moved[:, 5] += 1
+    assert (model(moved, steps) != before).any((0, 2, 3, 4)).all()
+    other = torch.tensor([90, 90])
+    assert not torch.allclose(model(grids, other), before)
+    assert "cells.hidden.weight" in model.matrices()
+    assert not {"cells.first.weight", "cells.last.weight", "cells.told.weight"} & {*model.matrices()}
+
+
+def test_a_cell_network_sees_its_cell_alone():
+    size = NetworkRecipe(width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, point_width=32)
+    model = UNet(size, resolution=4, channels=2).cells
+    model.norm = torch.nn.Identity()
+    values, features, embedding = torch.randn(1, 16, 2, 2, 2), torch.randn(1, 8, 2, 2, 2), torch.randn(1, 32)
+    moved = values.clone()
+    moved[0, :, 1, 0, 1] += 1
+    changed = (model(moved, features, embedding) != model(values, features, embedding)).any(1)[0]
+    assert changed.nonzero().tolist() == [[1, 0, 1]]
+
+
 @pytest.mark.parametrize(
     ("tables", "words"),
     [
