@@ -1,4 +1,4 @@
-"""What a run makes ahead on a cluster: all methods are fitted at once, and all sample sets scored, each a unit of work.
+"""What a run makes ahead: all methods are fitted at once, and on a cluster all sample sets scored, each a unit of work.
 
 A unit leaves its artefact in the store, where the stages of the run find it. So they are written as if there were one
 machine, and a run that was killed on a cluster can be finished without one.
@@ -30,24 +30,28 @@ class FitUnit:
 
 
 def fit_ahead(workshop: Workshop, dataset: Dataset, entrants: Iterable[Entrant], *, seed: int) -> None:
-    """Where `workshop` has a cluster, fit all entrants whose model the store lacks on it, at once.
+    """Fit the entrants whose model the store lacks at once, longest first: on a cluster, or on the cores there are.
 
-    Raises HdbenchError when what the cluster stores cannot be seen here.
+    A training keeps two cores busy at most, and some not even that. Raises HdbenchError when what a cluster stores
+    cannot be seen here.
     """
-    if not workshop.engine.is_cluster:
-        return
     missing = [
         entrant
         for entrant in entrants
         if not workshop.store.holds(stages.model_key(workshop, dataset, entrant, seed=seed))
     ]
+    if not workshop.engine.is_cluster:
+        missing = [entrant for entrant in missing if not entrant.method.is_control]
+        if len(missing) < 2 or workshop.workers < 2 or workshop.device != "cpu":
+            return  # one after another, when it is their turn
     if not missing:
         return
+    longest_first = sorted(missing, key=lambda one: -one.method.estimate_seconds(dataset, one.recipe, 0))
     with workshop.engine.shown(workshop.progress) as progress:
         there = replace(workshop, store=workshop.store.reporting_to(progress), progress=progress)
         models = run_units(
             fit_entrant,
-            [FitUnit(there, dataset, entrant, seed) for entrant in missing],
+            [FitUnit(there, dataset, entrant, seed) for entrant in longest_first],
             workers=workshop.workers,
             progress=workshop.progress,
             description="Fitting methods",

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection, wait
 from types import MappingProxyType
 from typing import Protocol, TypeVar
@@ -113,8 +113,10 @@ class LocalEngine:
             stop_seen.close()
 
     def shown(self, progress: Progress) -> AbstractContextManager[Progress]:
-        """See `Engine.shown`."""
-        return nullcontext(progress)
+        """See `Engine.shown`: units report over a socket."""
+        from hdbench.process_progress import relayed
+
+        return relayed(progress)
 
 
 LOCAL = LocalEngine()

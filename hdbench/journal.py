@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hdbench.errors import HdbenchError
 from hdbench.progress import Progress, Task
@@ -77,6 +78,21 @@ class Journal(Progress):
         """See `Progress.say`."""
         self._shown.say(message)
         self.write("message", text=message)
+
+    @property
+    def screen(self) -> Progress:
+        """See `Progress.screen`."""
+        return self._shown.screen
+
+    def over(self, screen: Progress) -> "Journal":
+        """See `Progress.over`: several processes may append lines to one log."""
+        return Journal(screen, self._path, device=self._device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_writing"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _writing=threading.Lock())
 
     def write(self, event: str, **facts: str | float | bool) -> None:
         """Append one line."""

@@ -34,6 +34,15 @@ class Progress:
     def say(self, message: str) -> None:
         """Show one line."""
 
+    @property
+    def screen(self) -> "Progress":
+        """What shows this progress, without what else becomes of it (a log)."""
+        return self
+
+    def over(self, screen: "Progress") -> "Progress":
+        """This progress with another `screen`: for another process, to show here and do there what else there is."""
+        return screen
+
 
 class _Silent:
     def advance(self, steps: int = 1, note: str = "") -> None:

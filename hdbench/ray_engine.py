@@ -11,11 +11,13 @@ a remote store, behind a folder of each node's own.
 
 import os
 import platform
+import signal
 import socket
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -107,13 +109,14 @@ class RayEngine:
         own = {"num_cpus": cpu_count(), "include_dashboard": False} if address == "local" else {}
         try:
             _knock(address)
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level="CRITICAL",  # what goes wrong is raised
-                runtime_env={"env_vars": _worker_environment()},
-                **own,
-            )
+            with _same_end_by_sigterm():
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level="CRITICAL",  # what goes wrong is raised
+                    runtime_env={"env_vars": _worker_environment()},
+                    **own,
+                )
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise HdbenchError(
@@ -123,6 +126,15 @@ class RayEngine:
             reason = " ".join(str(error).split())[:300]
             raise HdbenchError(f"Ray could not be started ({reason}); run it again, or say --engine local.") from error
         return ray
+
+
+@contextmanager
+def _same_end_by_sigterm() -> Iterator[None]:
+    """Undo what a block does to SIGTERM: Ray prints a stack, or aborts. Its cluster ends itself, as after SIGKILL."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _knock(address: str) -> None:
