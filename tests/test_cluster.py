@@ -91,8 +91,8 @@ def workshop_with(engine, folder: Path) -> Workshop:
     return Workshop(Store(folder), Progress(), "cpu", 2, engine)
 
 
-def entrants(*names: str) -> list[Entrant]:
-    return [Entrant(get_method(name), get_method(name).load_recipe("default")) for name in names]
+def entrants(*names: str, preset: str = "default") -> list[Entrant]:
+    return [Entrant(get_method(name), get_method(name).load_recipe(preset)) for name in names]
 
 
 def test_batches_keep_to_the_blocks_that_methods_draw_together():
@@ -134,10 +134,26 @@ def test_what_is_in_the_store_is_not_fitted_again(dataset, tmp_path):
     assert [unit.entrant.name for _, unit, _ in workshop.engine.units] == ["noise", "train-copy"]
 
 
-def test_one_machine_fits_nothing_ahead(dataset, tmp_path):
-    workshop = workshop_with(LOCAL, tmp_path / "store")
-    fit_ahead(workshop, dataset, entrants("noise"), seed=3)
-    assert stages.obtain(workshop, dataset, *entrants("noise"), seed=3).fresh
+def test_controls_and_a_single_method_wait_for_their_turn_on_one_machine(dataset, tmp_path):
+    workshop = replace(workshop_with(LOCAL, tmp_path / "store"), workers=2)
+    named = [*entrants("noise", "train-copy"), *entrants("dpc", preset="smoke")]
+    fit_ahead(workshop, dataset, named, seed=3)
+    assert stages.obtain(workshop, dataset, named[0], seed=3).fresh
+    assert stages.obtain(workshop, dataset, named[2], seed=3).fresh
+
+
+def test_one_machine_fits_methods_at_once_on_its_cores_and_to_the_same_bits(dataset, tmp_path):
+    named = entrants("dpc", "pvd", preset="smoke")
+    one, two = (replace(workshop_with(LOCAL, tmp_path / str(n)), workers=n) for n in (1, 2))
+    for workshop in (one, two):
+        fit_ahead(workshop, dataset, named, seed=3)
+    for entrant in named:
+        alone, together = (stages.obtain(workshop, dataset, entrant, seed=3) for workshop in (one, two))
+        assert alone.fresh
+        assert not together.fresh
+        files = [sorted((model.folder / "model").iterdir()) for model in (alone, together)]
+        assert [path.name for path in files[0]] == [path.name for path in files[1]]
+        assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*files, strict=True))
 
 
 def test_a_store_that_is_not_shared_is_told(dataset, tmp_path):
