@@ -21,7 +21,7 @@ from hdbench.store import Artefact
 
 @dataclass(frozen=True)
 class FitUnit:
-    """One unit of work: the model of this entrant. Its own units of work go to the same cluster."""
+    """One unit of work: the model of this entrant. Its own units of work go to the same engine."""
 
     workshop: Workshop
     dataset: Dataset
@@ -32,23 +32,24 @@ class FitUnit:
 def fit_ahead(workshop: Workshop, dataset: Dataset, entrants: Iterable[Entrant], *, seed: int) -> None:
     """Fit the entrants whose model the store lacks at once, longest first: on a cluster, or on the cores there are.
 
-    A training keeps two cores busy at most, and some not even that. Raises HdbenchError when what a cluster stores
-    cannot be seen here.
+    Trainings of our `default` recipes hardly use a second core. On one machine controls, a single method, and whatever
+    needs its GPU wait for their turn. Raises HdbenchError when what a cluster stores cannot be seen here.
     """
+    cluster = workshop.engine.is_cluster
+    if not cluster and (workshop.workers < 2 or workshop.device != "cpu"):
+        return
     missing = [
         entrant
         for entrant in entrants
-        if not workshop.store.holds(stages.model_key(workshop, dataset, entrant, seed=seed))
+        if (cluster or not entrant.method.is_control)
+        and not workshop.store.holds(stages.model_key(workshop, dataset, entrant, seed=seed))
     ]
-    if not workshop.engine.is_cluster:
-        missing = [entrant for entrant in missing if not entrant.method.is_control]
-        if len(missing) < 2 or workshop.workers < 2 or workshop.device != "cpu":
-            return  # one after another, when it is their turn
-    if not missing:
+    if len(missing) < (1 if cluster else 2):
         return
     longest_first = sorted(missing, key=lambda one: -one.method.estimate_seconds(dataset, one.recipe, 0))
+    workers = workshop.workers if cluster else max(2, workshop.workers // len(missing))
     with workshop.engine.shown(workshop.progress) as progress:
-        there = replace(workshop, store=workshop.store.reporting_to(progress), progress=progress)
+        there = replace(workshop, store=workshop.store.reporting_to(progress), progress=progress, workers=workers)
         models = run_units(
             fit_entrant,
             [FitUnit(there, dataset, entrant, seed) for entrant in longest_first],

@@ -5,10 +5,12 @@ downstream can tell how many workers there were, or where.
 """
 
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
@@ -36,7 +38,7 @@ class Engine(Protocol):
 
     @property
     def is_cluster(self) -> bool:
-        """Whether whole methods and batches of samples are worth being units: other machines can take them."""
+        """Whether batches of samples and scores are worth being units: other machines can take them."""
 
     @property
     def workers(self) -> int:
@@ -94,11 +96,16 @@ class LocalEngine:
         )
         try:
             with _workers_uninterrupted():
-                futures: list[Future[Result]] = [pool.submit(function, unit) for unit in units]
-            for unit, future in zip(units, futures, strict=True):
-                result = future.result()
-                finished(unit)
-                yield result
+                running: dict[Future[Result], int] = {pool.submit(function, unit): n for n, unit in enumerate(units)}
+            done: dict[int, Future[Result]] = {}
+            for number in range(len(units)):
+                while number not in done:
+                    for future in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
+                        place = running.pop(future)
+                        done[place] = future
+                        if future.exception() is None:
+                            finished(units[place])
+                yield done.pop(number).result()
         except BrokenProcessPool as error:
             raise HdbenchError(
                 "A process that worked for this one was killed, or ran out of memory; nothing finished is lost, "
@@ -177,4 +184,6 @@ def _exit_with_parent(stop: Connection) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel, stop])  # `stop` is never written to: it is ready once the parent has closed its end
+        # What a pool of this worker's own holds (semaphores) is given back, or Python complains of it on the screen.
+        multiprocessing.util._run_finalizers(0)  # type: ignore[attr-defined]
         os._exit(1)

@@ -5,7 +5,8 @@
 
 Events: `stage` (an artefact was made, or found: `fresh` is false), `unit` (so many steps of a task are done, at most
 once a second), `task` (one has ended), `message` (a line that was shown). The outcome of a stage or task is done,
-failed or interrupted. Lines are appended, so that a command that goes on where it stopped goes on in the same file.
+failed or interrupted; of methods that are fitted at once, those under way when the command is interrupted say nothing.
+Lines are appended, so that a command that goes on where it stopped goes on in the same file.
 Secrets are taken out first.
 """
 

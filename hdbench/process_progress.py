@@ -14,6 +14,9 @@ from hdbench.progress import Progress
 from hdbench.relayed_progress import RelayedProgress, Replay
 
 HERE = "127.0.0.1"
+PATIENCE_S = 10.0
+"""How long a process waits for what it wrote to be read."""
+LONGEST_PASSWORD = 256
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,16 @@ class SocketPost:
             _connection(self).sendall(json.dumps(letter).encode() + b"\n")
 
     def flush(self) -> None:
-        """See `Post.flush`: what is written to a socket is read, even if this process ends."""
+        """See `Post.flush`: an empty letter is answered."""
+        with suppress(OSError):
+            self()
+            _connection(self).recv(1)
 
 
 @cache
 def _connection(post: SocketPost) -> socket.socket:
     """The one of this process; it ends with it."""
-    connection = socket.create_connection((HERE, post.port))
+    connection = socket.create_connection((HERE, post.port), timeout=PATIENCE_S)
     connection.sendall(post.password.encode() + b"\n")
     return connection
 
@@ -44,16 +50,21 @@ def _connection(post: SocketPost) -> socket.socket:
 @contextmanager
 def relayed(progress: Progress) -> Iterator[Progress]:
     """A progress for units in other processes of this machine; what they report is shown on `progress` meanwhile."""
-    replay, showing, password = Replay(progress.screen), threading.Lock(), secrets.token_hex()
+    replay, showing, ended = Replay(progress.screen), threading.Lock(), threading.Event()
+    password = secrets.token_hex()
 
     class Reader(StreamRequestHandler):
         def handle(self) -> None:
-            if not secrets.compare_digest(self.rfile.readline().strip(), password.encode()):
-                return
             with suppress(OSError, ValueError):  # a process that was killed leaves half a line
+                if not secrets.compare_digest(self.rfile.readline(LONGEST_PASSWORD).strip(), password.encode()):
+                    return
                 for line in self.rfile:
-                    with showing:
-                        replay.show([json.loads(line)])
+                    if letter := json.loads(line):
+                        with showing:
+                            if not ended.is_set():
+                                replay.show([letter])
+                    else:
+                        self.wfile.write(b".")
 
     with ThreadingTCPServer((HERE, 0), Reader) as server:
         server.daemon_threads, server.block_on_close = True, False
@@ -65,4 +76,5 @@ def relayed(progress: Progress) -> Iterator[Progress]:
             server.shutdown()
             listening.join()
             with showing:
+                ended.set()
                 replay.close()

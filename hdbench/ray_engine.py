@@ -132,9 +132,11 @@ class RayEngine:
 def _same_end_by_sigterm() -> Iterator[None]:
     """Undo what a block does to SIGTERM: Ray prints a stack, or aborts. Its cluster ends itself, as after SIGKILL."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _knock(address: str) -> None:

@@ -32,17 +32,20 @@ class RelayedProgress(Progress):
     def task(self, description: str, total: int, *, done: int = 0) -> Iterator[Task]:
         """See `Progress.task`."""
         task = _RelayedTask(self.post)
-        self.post("open", task.name, description, total, done)
+        self.post("open", task.name, description, int(total), int(done))
+        ended_well = False
         try:
             yield task
+            ended_well = True
         finally:
             task.report()
-            self.post("close", task.name)
+            self.post("close", task.name, ended_well)
             self.post.flush()  # or the unit could be over before its reports are there
 
     def say(self, message: str) -> None:
         """See `Progress.say`."""
-        self.post("say", "", message)
+        self.post("say", "", str(message))
+        self.post.flush()
 
 
 class _RelayedTask:
@@ -51,7 +54,7 @@ class _RelayedTask:
         self.steps, self.note, self.last = 0, "", time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self.steps, self.note = self.steps + steps, note
+        self.steps, self.note = self.steps + int(steps), str(note)
         if time.monotonic() - self.last >= INTERVAL_S:
             self.report()
 
@@ -80,10 +83,16 @@ class Replay:
             elif what == "advance" and name in self.open:
                 self.open[name][0].advance(*details)
             elif what == "close" and name in self.open:
-                self.open.pop(name)[1].close()
+                self._close(name, ended_well=details[0])
 
     def close(self) -> None:
-        """End what has not ended itself."""
-        for _, stack in self.open.values():
+        """End what has not ended itself, as what did not come to its end."""
+        for name in [*self.open]:
+            self._close(name, ended_well=False)
+
+    def _close(self, name: str, *, ended_well: bool) -> None:
+        _, stack = self.open.pop(name)
+        if ended_well:
             stack.close()
-        self.open.clear()
+        else:
+            stack.__exit__(GeneratorExit, GeneratorExit(), None)

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from hdbench import stages
 from hdbench.benchmark import make_entrant, open_limited, reference_ids
 from hdbench.errors import HdbenchError
@@ -16,6 +18,7 @@ from hdbench.method import Method, get_method
 from hdbench.metrics.protocols import usual_protocol
 from hdbench.models import LABEL, method_of
 from hdbench.provenance import provenance
+from hdbench.recipe import Recipe
 from hdbench.results import Record, Results, Row, load_results
 from hdbench.stages import Workshop
 from hdbench.store import MANIFEST as ARTEFACT
@@ -113,7 +116,7 @@ def add_model(
     method = method_of(folder)
     data = open_limited(dataset, category, limit, strict=False, store=workshop.store, progress=workshop.progress)
     entrant = make_entrant(method, data, preset, changes)
-    _refuse_other_recipe(folder, recipe_hash(entrant.recipe))
+    _refuse_other_recipe(folder, entrant.recipe)
     layout = "sequences" if data.kind == "sequence" else "clouds"
     candidate = _Candidate(
         method=method,
@@ -130,13 +133,16 @@ def add_model(
     return _add(candidate, zoo, workshop, statement)
 
 
-def _refuse_other_recipe(folder: Path, expected: str) -> None:
+def _refuse_other_recipe(folder: Path, expected: Recipe) -> None:
     """Raise HdbenchError where a model says itself, in the `recipe` of its `model.json`, that it is another's."""
     try:
         stated = json.loads((folder / "model.json").read_text(encoding="utf-8"))["recipe"]
+        same = type(expected).model_validate(stated) == expected  # fields that are newer than the model have defaults
+    except ValidationError:
+        same = False
     except (OSError, ValueError, KeyError, TypeError):  # a method may write down its recipe elsewhere
         return
-    if digest(stated) != expected:
+    if not same:
         raise HdbenchError(f"{folder} was not fitted with this recipe; give the --preset and --set it was fitted with.")
 
 
@@ -144,13 +150,13 @@ def _from_row(results: Results, row: Row, workshop: Workshop) -> _Candidate:
     model = workshop.store.find("model", row.model)
     if model is None:
         raise HdbenchError(f"The store {workshop.store.root} no longer holds the model of {row.method}; run it again.")
-    run = results.run
+    run, method = results.run, get_method(row.method)
     return _Candidate(
-        method=get_method(row.method),
+        method=method,
         folder=model / "model",
         category=results.dataset.category,
         preset=_preset(run["preset"], run["changes"]),
-        recipe=digest(row.recipe),
+        recipe=recipe_hash(method.recipe_type.model_validate(row.recipe)),
         dataset=TrainedOn(name=results.dataset.name, version=results.dataset.fingerprint, limit=run["limit"]),
         data=run["dataset"],
         origin=_origin(results.provenance.git),

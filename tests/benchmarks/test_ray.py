@@ -3,6 +3,8 @@
 Starting the cluster and importing and compiling in its workers is left out: one round of the same units is run before.
 """
 
+import os
+
 import numpy as np
 import pytest
 from hdbench_baselines.hyperdiffusion.collection import FitUnit, fit_unit
@@ -38,11 +40,13 @@ def field_units():
 
 @pytest.fixture(scope="module")
 def on_ray():
-    engine = RayEngine("local")
-    yield engine
     import ray
 
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:2])
+    yield RayEngine("local")
     ray.shutdown()
+    os.sched_setaffinity(0, before)
 
 
 def gain(speed_up, on_ray, function, units):

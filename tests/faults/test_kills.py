@@ -41,8 +41,8 @@ def test_a_killed_worker_process_ends_the_command_in_one_line(turn, reference, e
     time.sleep(moments.uniform(0.0, 2.0))
     os.kill(moments.choice(processes_of(attempt.token, "spawn_main")), signal.SIGKILL)
     assert attempt.end() == 2
-    assert attempt.said.startswith("hdbench: A process that worked for this one was killed")
-    assert len(attempt.said.splitlines()) == 1
+    assert attempt.said_itself.startswith("hdbench: A process that worked for this one was killed")
+    assert len(attempt.said_itself.splitlines()) == 1
     reference.refuse_wrong(empty)
     again = empty.hdbench(*RUN)
     assert again.returncode == 0, again.stderr
