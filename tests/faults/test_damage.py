@@ -41,20 +41,22 @@ DAMAGE: tuple[Callable[[Path, random.Random], None], ...] = (cut, flip_a_bit, ov
 
 @pytest.mark.parametrize("turn", range(8))
 def test_damaged_artefacts_are_made_again(turn, reference, finished):
-    """One file of every stage, and a manifest. Reports alone: of results made again there is another, and none is asked
-    for of those that were.
+    """A file of every artefact, and a manifest: so each is asked for, as none that is made of it is there.
+
+    Reports alone: of results made again there is another, and none is asked for of those that were.
     """
     rng = random.Random(turn)
-    every = {path.parent.name for path in finished.store.glob("artefacts/*/*")}
-    stages = ["report"] if turn == 7 else sorted(every - {"report"})
-    for stage in stages:
-        files = sorted(p for p in (finished.store / "artefacts" / stage).rglob("*") if p.is_file() and p.stat().st_size)
+    stages = (
+        ["report"] if turn == 7 else sorted({p.parent.name for p in finished.store.glob("artefacts/*/*")} - {"report"})
+    )
+    artefacts = [folder for stage in stages for folder in sorted(finished.store.glob(f"artefacts/{stage}/*"))]
+    for folder in artefacts:
+        files = sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
         victim = rng.choice([path for path in files if path.name != MANIFEST])
         how = rng.choice(DAMAGE)
         how(victim, rng)
         TALLY.others[f"a file of an artefact: {how.__name__.replace('_', ' ')}", "made again, the same bits"] += 1
-    manifests = [path for stage in stages for path in sorted(finished.store.glob(f"artefacts/{stage}/*/{MANIFEST}"))]
-    rng.choice(DAMAGE)(rng.choice(manifests), rng)
+    rng.choice(DAMAGE)(rng.choice(artefacts) / MANIFEST, rng)
     done = finished.hdbench(*RUN)
     assert done.returncode == 0, done.stderr
     reference.refuse_unfinished(finished)
