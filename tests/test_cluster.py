@@ -135,7 +135,7 @@ def test_what_is_in_the_store_is_not_fitted_again(dataset, tmp_path):
 
 
 def test_controls_and_a_single_method_wait_for_their_turn_on_one_machine(dataset, tmp_path):
-    workshop = replace(workshop_with(LOCAL, tmp_path / "store"), workers=2)
+    workshop = workshop_with(LOCAL, tmp_path / "store")
     named = [*entrants("noise", "train-copy"), *entrants("dpc", preset="smoke")]
     fit_ahead(workshop, dataset, named, seed=3)
     assert stages.obtain(workshop, dataset, named[0], seed=3).fresh
