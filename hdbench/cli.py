@@ -43,6 +43,7 @@ from hdbench.cli_options import (
 from hdbench.cli_runs import runs_app
 from hdbench.cli_zoo import zoo_app
 from hdbench.errors import DISK_ERRORS, HdbenchError, system_error
+from hdbench.memory import keep_freed_memory
 from hdbench.redaction import redacted
 from hdbench.version import __version__
 
@@ -324,6 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _main(arguments: Sequence[str] | None) -> int:
     # Before torch loads: threads that spin while they wait stall each other when the machine has other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     command: Any = typer.main.get_command(app)
     # Typer keeps click's exceptions in another place from version to version; all derive from this one's base.
     usage_error: type[Any] = typer.BadParameter.__bases__[0]

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from hdbench.errors import HdbenchError
+from hdbench.memory import keep_freed_memory
 from hdbench.progress import Progress
 
 Unit = TypeVar("Unit")
@@ -177,6 +178,7 @@ def _start_worker(stop: Connection) -> None:
     """One thread per worker, no ear for Ctrl-C, and an end when the parent says so or was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(ONE_THREAD)
+    keep_freed_memory()
     threading.Thread(target=_exit_with_parent, args=(stop,), daemon=True).start()
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from hdbench.errors import HdbenchError
 from hdbench.execution import ONE_THREAD, Result, Unit, cpu_count
+from hdbench.memory import keep_freed_memory
 from hdbench.progress import Progress
 
 RETRIES = 5
@@ -179,6 +180,7 @@ def _perform(work: bytes, installation: tuple[tuple[str, str], ...], path: tuple
                 f"The Ray worker on {socket.gethostname()} has {name} {ours}, the driver {theirs}; "
                 "give all nodes the same installation."
             )
+    keep_freed_memory()
     sys.path.extend(place for place in path if place not in sys.path)
     function, unit = cloudpickle.loads(work)
     result: bytes = cloudpickle.dumps(function(unit))
