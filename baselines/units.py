@@ -1,11 +1,16 @@
-"""Shapes made ready in units of work whose results are kept, so that a fit which goes on does none of them twice."""
+"""Units of work that methods share: training shapes made ready, and samples denoised in blocks.
 
-from collections.abc import Callable, Iterator, Sequence
+Shapes made ready are kept, so that a fit which goes on makes none of them twice.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from hdbench.execution import run_units
 from hdbench.method import Context
+from hdbench.progress import Progress
+from hdbench.shapes import Float32
 from hdbench.store import is_sound, sealed_path
 
 
@@ -17,8 +22,12 @@ class NamedUnit(Protocol):
         """The shapes."""
 
 
-Unit = TypeVar("Unit", bound=NamedUnit)
+Unit = TypeVar("Unit")
+Named = TypeVar("Named", bound=NamedUnit)
 Made = TypeVar("Made")
+
+WINDOW = 1024
+"""Samples denoised before any is handed out."""
 
 
 def groups_of(names: Sequence[str], size: int) -> list[tuple[str, ...]]:
@@ -27,8 +36,8 @@ def groups_of(names: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 
 def made_in_units(
-    function: Callable[[Unit], Sequence[Made]],
-    units: Sequence[Unit],
+    function: Callable[[Named], Sequence[Made]],
+    units: Sequence[Named],
     folder: Path,
     *,
     save: Callable[[Path, Sequence[Made]], None],
@@ -58,3 +67,40 @@ def made_in_units(
         with sealed_path(path) as temporary:
             save(temporary, made)
     return (one for path in paths for one in load(path))
+
+
+def tell_left_out(left_out: Mapping[str, str], shapes: int, learner: str, progress: Progress) -> None:
+    """Say which of so many training shapes `learner` could not use, and why; nothing where it uses them all."""
+    if left_out:
+        shown = ", ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:5])
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        progress.say(f"{len(left_out)} of {shapes} shapes are left out of the training of {learner}: {shown}{more}")
+
+
+def samples_in_blocks(
+    denoise: Callable[[Unit], Float32],
+    unit_of: Callable[[int], Unit],
+    indices: Sequence[int],
+    size: int,
+    *,
+    context: Context,
+    description: str,
+) -> Iterator[Float32]:
+    """The samples `indices`, where `denoise(unit_of(block))` is block `block` of `size` neighbours.
+
+    On the CPU workers share the blocks, so `denoise` must make the same bits whatever process it runs in.
+    """
+    for first in range(0, len(indices), WINDOW):
+        window = indices[first : first + WINDOW]
+        blocks = sorted({index // size for index in window})
+        drawn = run_units(
+            denoise,
+            [unit_of(block) for block in blocks],
+            workers=context.workers if context.device == "cpu" else 1,
+            progress=context.progress,
+            description=description,
+            engine=context.engine,
+        )
+        samples = dict(zip(blocks, drawn, strict=True))
+        for index in window:
+            yield samples[index // size][index % size]

@@ -16,6 +16,8 @@ from hdbench.method import Context
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, defect
 
+from ..units import tell_left_out
+
 Float64 = npt.NDArray[np.float64]
 ScaleMode = Literal["shape_unit", "shape_half", "shape_34", "shape_bbox", "global_unit", "dataset", "none"]
 CHUNK = 16
@@ -88,7 +90,7 @@ def training_clouds(dataset: Dataset, names: Sequence[str], recipe: CloudsRecipe
         units,
         workers=context.workers,
         progress=context.progress,
-        description="sampling training shapes",
+        description="sampling surfaces for DPC",
         weight=lambda unit: len(unit.names),
         engine=context.engine,
     )
@@ -98,6 +100,7 @@ def training_clouds(dataset: Dataset, names: Sequence[str], recipe: CloudsRecipe
     if not clouds:
         reason = next(iter(left_out.values()), "it is empty")
         raise HdbenchError(f"The training split of {dataset.name!r} has no shape to learn from ({reason}).")
+    tell_left_out(left_out, len(names), "DPC", context.progress)
     size = min(map(len, clouds))
     points = np.stack([cloud[:size] for cloud in clouds])
     centers, scales = centers_and_scales(points, recipe.scale, deviation=float(points.std(dtype=np.float64, ddof=1)))

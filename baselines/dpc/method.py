@@ -1,5 +1,6 @@
 """DPC (Luo and Hu 2021): every point is denoised for itself, given a latent of the whole shape."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -13,13 +14,13 @@ from torch import Tensor
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
 from hdbench.method import Context, Method
-from hdbench.progress import Task
 from hdbench.recipe import Changes, Recipe, merged
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Kind, PointCloud
 
 from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
+from ..units import samples_in_blocks
 from .clouds import Placement, TrainingClouds, training_clouds
 from .network import DPCNetwork
 from .originals import read_generator
@@ -103,39 +104,16 @@ class DPC(Method):
 
     def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[PointCloud]:
         """See `Method.sample`."""
-        size, drawn = self.recipe.sampling.block, dict[int, Float32]()
-        blocks = {index // size for index in indices}
-        with context.progress.task("denoising points", self.recipe.sampling.steps * len(blocks)) as task:
-            for index in indices:
-                block, place = divmod(index, size)
-                if block not in drawn:
-                    drawn[block] = self._denoise(block, seed, context.device, task)
-                yield PointCloud(self.report.placement.to_dataset(drawn[block][place]))
-
-    def _denoise(self, block: int, seed: int, device: str, task: Task) -> Float32:
-        """One block of samples (block size, points, 3) as the network makes them."""
-        sampling = self.recipe.sampling
-        streams = [
-            generator(seed, "dpc", index) for index in range(block * sampling.block, (block + 1) * sampling.block)
-        ]
-
-        def normal(*shape: int) -> Tensor:
-            rows = [stream.standard_normal(shape, np.float32) for stream in streams]
-            return torch.from_numpy(np.stack(rows)).to(device)
-
-        diffusion = self.recipe.diffusion.build().respaced(sampling.steps)
-        with torch.inference_mode(), fixed_threads(self.recipe.training.threads):
-            latents = self.network.flow.inverse(normal(self.network.latent))
-            trajectory = diffusion.trajectory(
-                lambda x, steps: self.network.denoise(x, steps, latents),
-                normal(sampling.points, 3),
-                sampler="ddpm",
-                noise=lambda: normal(sampling.points, 3),
-            )
-            for points in trajectory:
-                last = points
-                task.advance()
-        return np.asarray(last.cpu().numpy())
+        drawn = samples_in_blocks(
+            denoise,
+            lambda block: Block(self.network, self.recipe, block, seed, context.device),
+            indices,
+            self.recipe.sampling.block,
+            context=context,
+            description="denoising points",
+        )
+        for points in drawn:
+            yield PointCloud(self.report.placement.to_dataset(points))
 
     def save(self, folder: Path) -> None:
         """See `Method.save`: tensors have the original's names."""
@@ -236,6 +214,39 @@ class Objective:
 
     def _normal(self, like: Tensor, noise: torch.Generator) -> Tensor:
         return torch.randn(like.shape, generator=noise).to(self.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One unit of work: denoise this block of neighbouring samples."""
+
+    network: DPCNetwork
+    recipe: DPCRecipe
+    number: int
+    seed: int
+    device: str
+
+
+def denoise(block: Block) -> Float32:
+    """Samples (block size, P, 3) as the network makes them. On the CPU one thread works, whatever there are."""
+    sampling = block.recipe.sampling
+    first = block.number * sampling.block
+    streams = [generator(block.seed, "dpc", index) for index in range(first, first + sampling.block)]
+
+    def normal(*shape: int) -> Tensor:
+        rows = [stream.standard_normal(shape, np.float32) for stream in streams]
+        return torch.from_numpy(np.stack(rows)).to(block.device)
+
+    process = block.recipe.diffusion.build().respaced(sampling.steps)
+    with torch.inference_mode(), fixed_threads(1):
+        latents = block.network.flow.inverse(normal(block.network.latent))
+        trajectory = process.trajectory(
+            lambda x, steps: block.network.denoise(x, steps, latents),
+            normal(sampling.points, 3),
+            sampler="ddpm",
+            noise=lambda: normal(sampling.points, 3),
+        )
+        return deque(trajectory, maxlen=1).pop().cpu().numpy()
 
 
 def _own(recipe: Recipe) -> DPCRecipe:

@@ -23,7 +23,7 @@ from hdbench.store import is_sound, sealed_path
 
 from ..placement import Placement, place
 from ..training import fixed_threads
-from ..units import groups_of, made_in_units
+from ..units import groups_of, made_in_units, tell_left_out
 from .fitting import FittingRecipe, LabelledPoints, PlacedShape, fit, labelled_points, volume_iou
 
 ANCHOR_CANDIDATES = 20
@@ -178,10 +178,7 @@ def fit_fields(dataset: Dataset, names: Sequence[str], recipe: FittingRecipe, co
             f"No training shape of {dataset.name!r} could be fitted with a field (first: {name}, {reason}); "
             "check the meshes, or lower minimum_iou in the recipe."
         )
-    if left_out:
-        shown = ", ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:5])
-        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-        context.progress.say(f"{len(left_out)} of {len(fields)} shapes are left out of training: {shown}{more}")
+    tell_left_out(left_out, len(fields), "HyperDiffusion", context.progress)
     return FieldCollection(
         np.stack([field.vector for field in good]),
         tuple(field.placement for field in good),

@@ -42,7 +42,7 @@ def read_clouds(dataset: Dataset, names: Sequence[str], recipe: DataRecipe, *, s
         raise HdbenchError(f"{dataset.name!r} has no training shapes of category {dataset.category!r} to learn from.")
     pools = np.empty((len(names), recipe.pool, 3), np.float32)
     sums, squares, count = np.zeros(3), 0.0, 0
-    with progress.task("sampling surfaces", len(names)) as task:
+    with progress.task("sampling surfaces for PVD", len(names)) as task:
         for index, name in enumerate(names):
             points = shape_points(dataset.shape(name), recipe.cloud, seed=seed, name=name, keep="first")
             pools[index] = np.resize(points[: recipe.pool], (recipe.pool, 3))

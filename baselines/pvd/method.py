@@ -15,7 +15,6 @@ from torch import Tensor
 from hdbench.checkpoints import read_checkpoint, refuse_misfit, tensors_of
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
-from hdbench.execution import run_units
 from hdbench.geometry.normalisation import Moments, denormalise
 from hdbench.method import Context, Method
 from hdbench.recipe import Changes, Recipe
@@ -24,12 +23,11 @@ from hdbench.shapes import Float32, Kind, PointCloud
 
 from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
+from ..units import samples_in_blocks
 from .clouds import read_clouds
 from .pvcnn import PVCNN2, multiplications
 from .recipe import PVDRecipe
 
-WINDOW = 1024
-"""Samples denoised before any is handed out."""
 MULTIPLICATIONS_PER_SECOND = 5e10
 """Of one core in the convolutions of a forward pass: for the estimate of time only."""
 SECONDS_PER_POINT = 8e-6
@@ -107,7 +105,7 @@ class PVD(Method):
         def loss(rows: Tensor, noise_generator: torch.Generator) -> Tensor:
             layout = (len(rows), self.recipe.data.points)
             chosen = torch.randint(pools.shape[1], layout, generator=noise_generator)
-            steps = torch.randint(len(diffusion), layout[:1], generator=noise_generator)
+            steps = self.recipe.times.draw(diffusion, len(rows), noise_generator)
             noise = torch.randn((len(rows), 3, layout[1]), generator=noise_generator)
             if self.recipe.fixed_noise:
                 noise = with_fixed_noise(noise, rows, steps, noise_seed)
@@ -134,24 +132,17 @@ class PVD(Method):
 
     def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[PointCloud]:
         """See `Method.sample`."""
-        size = self.recipe.sampling.block
         clip = self.report.extent if self.recipe.sampling.clip else None
-        for first in range(0, len(indices), WINDOW):
-            window = indices[first : first + WINDOW]
-            blocks = sorted({index // size for index in window})
-            units = [Block(self.denoiser, self.recipe, block, seed, context.device, clip) for block in blocks]
-            workers = context.workers if context.device == "cpu" else 1
-            drawn = run_units(
-                denoise,
-                units,
-                workers=workers,
-                progress=context.progress,
-                description="denoising clouds",
-                engine=context.engine,
-            )
-            clouds = dict(zip(blocks, drawn, strict=True))
-            for index in window:
-                yield PointCloud(denormalise(clouds[index // size][index % size], self.report.moments))
+        drawn = samples_in_blocks(
+            denoise,
+            lambda block: Block(self.denoiser, self.recipe, block, seed, context.device, clip),
+            indices,
+            self.recipe.sampling.block,
+            context=context,
+            description="denoising clouds",
+        )
+        for cloud in drawn:
+            yield PointCloud(denormalise(cloud, self.report.moments))
 
     def save(self, folder: Path) -> None:
         """See `Method.save`: tensors have the original's names."""

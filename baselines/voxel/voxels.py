@@ -21,7 +21,7 @@ from hdbench.shapes import Bool, Float32, Mesh, Shape, defect
 from hdbench.shapes import Sequence as Frames
 
 from ..placement import LARGEST_COORDINATE, Placement, place
-from ..units import groups_of, made_in_units
+from ..units import groups_of, made_in_units, tell_left_out
 from .recipe import GridRecipe, SamplingRecipe
 
 SURFACE_DENSITY = 70
@@ -188,10 +188,7 @@ def voxelize_all(dataset: Dataset, names: Sequence[str], recipe: GridRecipe, con
         raise HdbenchError(
             f"No training shape of {dataset.name!r} can be voxelised (first: {name}, {reason}); check the meshes."
         )
-    if left_out:
-        shown = ", ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:5])
-        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-        context.progress.say(f"{len(left_out)} of {len(shapes)} shapes are left out of training: {shown}{more}")
+    tell_left_out(left_out, len(shapes), "voxel diffusion", context.progress)
     frames = len(good[0].values)
     other = next((shape for shape in good if len(shape.values) != frames), None)
     if other is not None:
