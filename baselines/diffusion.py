@@ -60,9 +60,10 @@ class DiffusionRecipe(BaseModel):
 
 
 class TimesRecipe(BaseModel):
-    """How training draws its time steps: evenly, or a share of them around a noise level (Karras et al. 2022, 5).
+    """How training draws time steps: evenly, or a share of them around a noise level (Karras et al. 2022, section 5).
 
-    The logarithm of their `GaussianDiffusion.noise_levels` is then normal, with the given median and deviation.
+    The logarithm of that share's noise levels (`GaussianDiffusion.noise_levels`) is normal, with the given median and
+    deviation, as far as there are such levels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,7 +79,8 @@ class TimesRecipe(BaseModel):
         if not self.share:
             return torch.randint(len(diffusion), (count,), generator=generator)
         levels = np.log(diffusion.noise_levels)
-        density = np.exp(-0.5 * ((levels - np.log(self.median)) / self.deviation) ** 2) * np.gradient(levels)
+        exponents = -0.5 * ((levels - np.log(self.median)) / self.deviation) ** 2
+        density = np.exp(exponents - exponents.max()) * np.gradient(levels)
         chances = self.share * density / density.sum() + (1 - self.share) / len(diffusion)
         return torch.multinomial(torch.from_numpy(chances), count, replacement=True, generator=generator)
 

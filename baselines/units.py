@@ -3,6 +3,7 @@
 Shapes made ready are kept, so that a fit which goes on makes none of them twice.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -27,7 +28,7 @@ Named = TypeVar("Named", bound=NamedUnit)
 Made = TypeVar("Made")
 
 WINDOW = 1024
-"""Samples denoised before any is handed out."""
+"""Samples whose blocks are given to workers together, and which are held at most at once."""
 
 
 def groups_of(names: Sequence[str], size: int) -> list[tuple[str, ...]]:
@@ -88,11 +89,12 @@ def samples_in_blocks(
 ) -> Iterator[Float32]:
     """The samples `indices`, where `denoise(unit_of(block))` is block `block` of `size` neighbours.
 
-    On the CPU workers share the blocks, so `denoise` must make the same bits whatever process it runs in.
+    On the CPU workers share the blocks, so `denoise` must make the same bits whatever process it runs in. Samples are
+    handed out as soon as they and those before them are there, so that they can be kept.
     """
     for first in range(0, len(indices), WINDOW):
-        window = indices[first : first + WINDOW]
-        blocks = sorted({index // size for index in window})
+        waiting = deque(indices[first : first + WINDOW])
+        blocks = sorted({index // size for index in waiting})
         drawn = run_units(
             denoise,
             [unit_of(block) for block in blocks],
@@ -101,6 +103,9 @@ def samples_in_blocks(
             description=description,
             engine=context.engine,
         )
-        samples = dict(zip(blocks, drawn, strict=True))
-        for index in window:
-            yield samples[index // size][index % size]
+        samples: dict[int, Float32] = {}
+        for block, made in zip(blocks, drawn, strict=True):
+            samples[block] = made
+            while waiting and waiting[0] // size in samples:
+                number, place = divmod(waiting.popleft(), size)
+                yield samples[number][place]

@@ -175,7 +175,7 @@ def _workers_uninterrupted() -> Iterator[None]:
 
 
 def _start_worker(stop: Connection) -> None:
-    """One thread per worker, no ear for Ctrl-C, and an end when the parent says so or was killed."""
+    """One thread per worker, freed memory kept, no ear for Ctrl-C, and an end when the parent says so or was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(ONE_THREAD)
     keep_freed_memory()

@@ -25,7 +25,7 @@ from typing import Any
 
 from hdbench.errors import HdbenchError
 from hdbench.execution import ONE_THREAD, Result, Unit, cpu_count
-from hdbench.memory import keep_freed_memory
+from hdbench.memory import give_back_freed_memory, keep_freed_memory
 from hdbench.progress import Progress
 
 RETRIES = 5
@@ -184,6 +184,7 @@ def _perform(work: bytes, installation: tuple[tuple[str, str], ...], path: tuple
     sys.path.extend(place for place in path if place not in sys.path)
     function, unit = cloudpickle.loads(work)
     result: bytes = cloudpickle.dumps(function(unit))
+    give_back_freed_memory()  # the node is not ours
     return result
 
 

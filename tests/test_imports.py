@@ -13,8 +13,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = {"hdbench": REPOSITORY / "hdbench", "hdbench_baselines": REPOSITORY / "baselines"}
 LOWEST = ("hdbench.distances", "hdbench.geometry", "hdbench.features")
 BELOW_ALL = {
-    "hdbench.errors", "hdbench.execution", "hdbench.interrupts", "hdbench.process_progress", "hdbench.progress",
-    "hdbench.relayed_progress", "hdbench.seeds", "hdbench.shapes"
+    "hdbench.errors", "hdbench.execution", "hdbench.interrupts", "hdbench.memory", "hdbench.process_progress",
+    "hdbench.progress", "hdbench.relayed_progress", "hdbench.seeds", "hdbench.shapes"
 }  # fmt: skip
 """All that the lowest rooms may stand on: nothing that knows runs, files or methods."""
 

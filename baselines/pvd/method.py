@@ -35,7 +35,7 @@ SECONDS_PER_POINT = 8e-6
 TRAINING_OVER_FORWARD = 2.6
 """Time of a training step over that of its forward pass: for the estimate of time only."""
 PARALLEL_TRAINING = 1.6
-"""How much faster two threads train than one: for the estimate of time only."""
+"""How much sooner methods that train at once are trained for a second core: for the estimate of a run's time only."""
 AS_THEY_ARE = Moments((0.0, 0.0, 0.0), 1.0)
 """What samples of an imported model are put into place with where nothing else is said."""
 

@@ -26,7 +26,7 @@ from .voxels import shape_of, voxelize_all
 
 WINDOW = 128
 """Samples denoised before any is meshed."""
-MULTIPLICATIONS_PER_SECOND = 7e10
+MULTIPLICATIONS_PER_SECOND = 5e10
 """Of one core, in the U-Net: for the estimate of time only, as are the next two."""
 FRAMES = 16
 OCCUPANCY_SECONDS = 3.5e-6

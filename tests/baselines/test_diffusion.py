@@ -183,3 +183,8 @@ def test_the_rest_of_the_time_steps_stays_even():
     _, steps = drawn_times(share=0.75, median=0.05, deviation=0.5)
     late = (steps >= 500).float().mean()  # where next to none of those around 0.05 lie
     assert float(late) == pytest.approx(0.125, abs=0.01)
+
+
+def test_a_noise_level_beyond_all_steps_means_the_nearest():
+    _, steps = drawn_times(count=100, share=1.0, median=1e9, deviation=0.1)
+    assert (steps == 999).all()

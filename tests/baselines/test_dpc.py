@@ -42,9 +42,9 @@ def recipe():
     return DPC.load_recipe("smoke")
 
 
-def context(folder):
+def context(folder, workers=1):
     folder.mkdir(exist_ok=True, parents=True)
-    return Context("cpu", Progress(), folder, workers=1, seed=0)
+    return Context("cpu", Progress(), folder, workers=workers, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,13 @@ def test_a_sample_hangs_on_its_index_alone(fitted):
         np.testing.assert_array_equal(alone.points, together[index])
     assert not np.array_equal(next(model.sample([0], 2, context(folder))).points, together[0])
     assert not np.array_equal(together[0], together[4])
+
+
+def test_workers_change_no_bit(fitted):
+    model, folder = fitted
+    alone = list(model.sample([5, 0, 2], 1, context(folder)))
+    together = list(model.sample([5, 0, 2], 1, context(folder, workers=2)))
+    assert all(np.array_equal(a.points, b.points) for a, b in zip(alone, together, strict=True))
 
 
 def test_saved_model_is_the_model(fitted, tmp_path):

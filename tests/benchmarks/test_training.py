@@ -1,4 +1,4 @@
-"""A training step of each rival, one thread, where the C library keeps freed memory and where it gives it back."""
+"""Forward and backward of each rival's training, one thread, with freed memory kept and given back to the system."""
 
 import json
 import subprocess
@@ -23,24 +23,26 @@ numba.set_num_threads(1)
 rng = torch.Generator().manual_seed(0)
 
 def denoising(recipe, network, *shape):
-    diffusion, x0 = recipe.diffusion.build(), torch.randn(shape, generator=rng)
-    steps, noise = torch.randint(len(diffusion), shape[:1], generator=rng), torch.randn(shape, generator=rng)
+    diffusion, count = recipe.diffusion.build(), recipe.training.batch_size
+    x0, noise = torch.randn(2, count, *shape, generator=rng)
+    steps = torch.randint(len(diffusion), (count,), generator=rng)
     return network, lambda: diffusion.losses(network, x0, steps, noise).mean()
 
 def dpc():
     recipe = DPC.load_recipe("default")
     network = DPCNetwork(recipe.diffusion.build(), **dict(recipe.network))
-    clouds = TrainingClouds(np.random.default_rng(0).standard_normal((16, 8192, 3), np.float32), None, {{}})
-    objective, rows = Objective(network, recipe, clouds, "cpu"), torch.arange(16)
+    count = recipe.training.batch_size
+    pools = np.random.default_rng(0).standard_normal((count, recipe.clouds.pool, 3), np.float32)
+    objective, rows = Objective(network, recipe, TrainingClouds(pools, None, {{}}), "cpu"), torch.arange(count)
     return network, lambda: objective(rows, rng)
 
 def pvd():
     recipe = PVD.load_recipe("default", ("car",))
-    return denoising(recipe, PVCNN2(recipe.network.size), 8, 3, 2048)
+    return denoising(recipe, PVCNN2(recipe.network.size), 3, recipe.data.points)
 
 def voxel():
     recipe = VoxelDiffusion.load_recipe("default", ("mesh",))
-    return denoising(recipe, unet(recipe, None), 16, 1, 24, 24, 24)
+    return denoising(recipe, unet(recipe, None), 1, *[recipe.grid.resolution] * 3)
 
 network, loss = {method}()
 network.initialize(0)
@@ -59,6 +61,8 @@ for _ in range({steps}):
 print(json.dumps(sorted(seconds)[len(seconds) // 2]))
 """
 STEPS = {"dpc": 40, "pvd": 6, "voxel": 6}
+GAINS = {"dpc": 1.05, "pvd": 1.1, "voxel": 1.0}
+"""Measured: 1.11, 1.2 and 1.07; the system's share hangs on what else the machine does."""
 
 
 def cpu_seconds_of_a_step(method, *, kept):
@@ -71,9 +75,14 @@ def cpu_seconds_of_a_step(method, *, kept):
 @pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
 @pytest.mark.parametrize("method", STEPS)
 def test_keeping_freed_memory(benchmark, method):
-    rounds = [[cpu_seconds_of_a_step(method, kept=kept) for kept in (False, True)] for _ in range(3)]  # interleaved
-    given_back, kept = np.median(rounds, axis=0)
-    benchmark.extra_info["cpu_seconds_of_a_step"] = kept
-    benchmark.extra_info["times_less_cpu_than_given_back"] = given_back / kept
-    benchmark.pedantic(cpu_seconds_of_a_step, args=(method,), kwargs={"kept": True}, rounds=1)
-    assert given_back >= kept * (1.08 if method == "pvd" else 0.98)
+    given_back, kept = [], []
+
+    def once():
+        given_back.append(cpu_seconds_of_a_step(method, kept=False))
+        kept.append(cpu_seconds_of_a_step(method, kept=True))
+
+    benchmark.pedantic(once, rounds=3)
+    gain = np.median(given_back) / np.median(kept)
+    benchmark.extra_info["cpu_seconds_of_a_step"] = np.median(kept)
+    benchmark.extra_info["times_less_cpu_than_given_back"] = gain
+    assert gain >= GAINS[method]
