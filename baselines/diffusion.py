@@ -59,32 +59,6 @@ class DiffusionRecipe(BaseModel):
         )
 
 
-class TimesRecipe(BaseModel):
-    """How training draws time steps: evenly, or a share of them around a noise level (Karras et al. 2022, section 5).
-
-    The logarithm of that share's noise levels (`GaussianDiffusion.noise_levels`) is normal, with the given median and
-    deviation, as far as there are such levels.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    share: float = Field(default=0.0, ge=0, le=1)
-    """Of the time steps that are drawn around the noise level; the others are drawn evenly."""
-    median: float = Field(default=0.3, gt=0)
-    deviation: float = Field(default=1.2, gt=0)
-    """Of the natural logarithm of the noise level."""
-
-    def draw(self, diffusion: "GaussianDiffusion", count: int, generator: torch.Generator) -> Tensor:
-        """Time steps (count,) int64."""
-        if not self.share:
-            return torch.randint(len(diffusion), (count,), generator=generator)
-        levels = np.log(diffusion.noise_levels)
-        exponents = -0.5 * ((levels - np.log(self.median)) / self.deviation) ** 2
-        density = np.exp(exponents - exponents.max()) * np.gradient(levels)
-        chances = self.share * density / density.sum() + (1 - self.share) / len(diffusion)
-        return torch.multinomial(torch.from_numpy(chances), count, replacement=True, generator=generator)
-
-
 def cosine_betas(timesteps: int, *, offset: float = 0.008, largest: float = 0.999) -> Float64:
     """Betas whose cumulative product follows a squared cosine (Nichol and Dhariwal 2021, equation 17)."""
     signal = np.cos((np.arange(timesteps + 1) / timesteps + offset) / (1 + offset) * np.pi / 2) ** 2
@@ -123,11 +97,6 @@ class GaussianDiffusion:
     def alphas_cumprod(self) -> Float64:
         """Share of the signal's variance left at each step, (T,)."""
         return np.cumprod(1 - self.betas, dtype=np.float64)
-
-    @cached_property
-    def noise_levels(self) -> Float64:
-        """Deviation of the noise over the factor of the signal at each step, (T,): sigma of Karras et al. 2022."""
-        return np.sqrt(1 / self.alphas_cumprod - 1)
 
     @cached_property
     def alphas_cumprod_previous(self) -> Float64:

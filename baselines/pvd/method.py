@@ -35,7 +35,7 @@ SECONDS_PER_POINT = 8e-6
 TRAINING_OVER_FORWARD = 2.6
 """Time of a training step over that of its forward pass: for the estimate of time only."""
 PARALLEL_TRAINING = 1.6
-"""How much sooner methods that train at once are trained for a second core: for the estimate of a run's time only."""
+"""How much faster two threads train than one: for the estimate of time only."""
 AS_THEY_ARE = Moments((0.0, 0.0, 0.0), 1.0)
 """What samples of an imported model are put into place with where nothing else is said."""
 
@@ -105,7 +105,7 @@ class PVD(Method):
         def loss(rows: Tensor, noise_generator: torch.Generator) -> Tensor:
             layout = (len(rows), self.recipe.data.points)
             chosen = torch.randint(pools.shape[1], layout, generator=noise_generator)
-            steps = self.recipe.times.draw(diffusion, len(rows), noise_generator)
+            steps = torch.randint(len(diffusion), layout[:1], generator=noise_generator)
             noise = torch.randn((len(rows), 3, layout[1]), generator=noise_generator)
             if self.recipe.fixed_noise:
                 noise = with_fixed_noise(noise, rows, steps, noise_seed)

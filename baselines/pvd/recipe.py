@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hdbench.geometry.normalisation import Moments
 from hdbench.recipe import Recipe
 
-from ..diffusion import DiffusionRecipe, TimesRecipe
+from ..diffusion import DiffusionRecipe
 from ..training import TrainingRecipe
 from .pvcnn import MINIMUM_POINTS, Size
 
@@ -86,12 +86,11 @@ class SamplingRecipe(BaseModel):
 
 
 class PVDRecipe(Recipe):
-    """Data, network, diffusion, time steps, training, sampling. The defaults of PVD's own parts are the paper's."""
+    """Data, network, diffusion, training, sampling. The defaults of PVD's own parts are the paper's."""
 
     data: DataRecipe = DataRecipe()
     network: NetworkRecipe = NetworkRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
-    times: TimesRecipe = TimesRecipe()
     fixed_noise: bool = False
     """Items at time step 0 always meet the same noise, one for each training shape, as in the released code."""
     training: TrainingRecipe = TrainingRecipe()

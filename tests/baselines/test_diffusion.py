@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hdbench_baselines.diffusion import DiffusionRecipe, GaussianDiffusion, TimesRecipe, cosine_betas, warm_betas
+from hdbench_baselines.diffusion import DiffusionRecipe, GaussianDiffusion, cosine_betas, warm_betas
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "hyperdiffusion" / "diffusion_toy.npz"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the golden data are not beside this checkout")
@@ -159,32 +159,3 @@ def test_eta_one_is_ddpm_with_the_posteriors_variance():
     steps = torch.arange(2, 50, 6)
     ddim = diffusion.ddim_step(x0, x, steps, noise, eta=1.0)
     close(ddim, diffusion.ddpm_step(x0, x, steps, noise), 1e-4)
-
-
-def drawn_times(count=40_000, **fields):
-    diffusion = DiffusionRecipe(timesteps=1000, schedule="cosine").build()
-    steps = TimesRecipe(**fields).draw(diffusion, count, torch.Generator().manual_seed(0))
-    return diffusion.noise_levels, steps
-
-
-def test_time_steps_are_drawn_evenly_unless_told_otherwise():
-    _, steps = drawn_times()
-    assert torch.equal(steps, torch.randint(1000, (40_000,), generator=torch.Generator().manual_seed(0)))
-
-
-def test_time_steps_can_keep_to_a_noise_level():
-    levels, steps = drawn_times(share=1.0, median=0.2, deviation=0.8)
-    logarithms = np.log(levels[steps])
-    assert np.exp(np.median(logarithms)) == pytest.approx(0.2, rel=0.03)
-    assert logarithms.std() == pytest.approx(0.8, rel=0.03)
-
-
-def test_the_rest_of_the_time_steps_stays_even():
-    _, steps = drawn_times(share=0.75, median=0.05, deviation=0.5)
-    late = (steps >= 500).float().mean()  # where next to none of those around 0.05 lie
-    assert float(late) == pytest.approx(0.125, abs=0.01)
-
-
-def test_a_noise_level_beyond_all_steps_means_the_nearest():
-    _, steps = drawn_times(count=100, share=1.0, median=1e9, deviation=0.1)
-    assert (steps == 999).all()
