@@ -3,7 +3,7 @@
 Shapes made ready are kept, so that a fit which goes on makes none of them twice.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -94,7 +94,8 @@ def samples_in_blocks(
     """
     for first in range(0, len(indices), WINDOW):
         waiting = deque(indices[first : first + WINDOW])
-        blocks = sorted({index // size for index in waiting})
+        wanted = Counter(index // size for index in waiting)
+        blocks = sorted(wanted)
         drawn = run_units(
             denoise,
             [unit_of(block) for block in blocks],
@@ -109,3 +110,6 @@ def samples_in_blocks(
             while waiting and waiting[0] // size in samples:
                 number, place = divmod(waiting.popleft(), size)
                 yield samples[number][place]
+                wanted[number] -= 1
+                if not wanted[number]:
+                    del samples[number]

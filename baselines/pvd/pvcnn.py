@@ -8,6 +8,7 @@ released weights fit this network only.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,9 @@ from .layers import Attention, PVConv, SharedMLP
 TIME_FEATURES = 64
 SHARES = (2, 8, 32, 128)
 """Each level below the cloud keeps one point in so many: 1024, 256, 64 and 16 of 2,048."""
+WAVES = (0.3, 3.0)
+"""Radians per unit of the longest and the shortest wave: of shorter ones noise of deviation 1 leaves a hundredth."""
+SPECTRUM_WIDTH = 256
 MINIMUM_POINTS = 3 * SHARES[-1]
 """Points a cloud needs: interpolation takes three on the lowest level."""
 
@@ -57,6 +61,11 @@ class Size:
     """Factor on the paper's widths of the point-wise networks between the cloud and the level below; `width` if None.
 
     They tell where the surface lies among the nearest points, and cost little beside convolutions of that width.
+    """
+    spectrum: int = 0
+    """Waves whose means over the cloud, its empirical characteristic function, are told beside the time step.
+
+    In much noise no point and no ball of points tells anything of the shape, but means over all points do.
     """
 
 
@@ -107,6 +116,8 @@ class PVCNN2(nn.Module):
     """Predicts noise (or data) from noisy points (B, 3, P) at time steps (B,); P is any number from 384 on."""
 
     frequencies: Tensor
+    waves: Tensor
+    """(spectrum, 3): radians per unit along each axis."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -146,6 +157,11 @@ class PVCNN2(nn.Module):
             SharedMLP(c64, (p128,), dimensions=1), nn.Dropout(size.dropout), nn.Conv1d(p128, 3, 1)
         )
         self.embedf = nn.Sequential(nn.Linear(time, time), nn.LeakyReLU(0.1), nn.Linear(time, time))
+        if size.spectrum:
+            self.register_buffer("waves", torch.zeros(size.spectrum, 3))
+            widths = pairwise((time + 2 * size.spectrum, SPECTRUM_WIDTH, SPECTRUM_WIDTH, time))
+            layers = [layer for inputs, outputs in widths for layer in (nn.Linear(inputs, outputs), nn.SiLU())]
+            self.spectrum = nn.Sequential(*layers[:-1])
 
     def forward(self, points: Tensor, steps: Tensor) -> Tensor:
         """Prediction (B, 3, P) from noisy points (B, 3, P) at time steps (B,) int64."""
@@ -154,7 +170,10 @@ class PVCNN2(nn.Module):
         places = [cloud, *(level.points for level in levels[:-1])]
         resolutions = (*self.size.resolutions, self.size.resolutions[-1])
         voxels = [voxelise(place, resolution) for place, resolution in zip(places, resolutions, strict=True)]
-        time = self.embedf(time_features(steps))
+        told = time_features(steps)
+        time = self.embedf(told)
+        if self.size.spectrum:
+            time = time + self.spectrum(torch.cat([told, self.means(points)], dim=1))
 
         features, skipped = self.encode(points), []
         for index, (layers, level) in enumerate(zip(self.sa_layers, levels, strict=True)):
@@ -176,6 +195,13 @@ class PVCNN2(nn.Module):
         angles = (points[:, :, None] * self.frequencies[:, None]).flatten(1, 2)
         return torch.cat([points, angles.sin(), angles.cos()], dim=1)
 
+    def means(self, points: Tensor) -> Tensor:
+        """Means of all waves over clouds (B, 3, P), (B, 2 spectrum): of order 1 for noise alone, and compressed."""
+        angles = self.waves @ points
+        noise = (-0.5 * self.waves.square().sum(1)).exp()
+        means = torch.cat([angles.sin().mean(2), angles.cos().mean(2) - noise], dim=1)
+        return (means * points.shape[2] ** 0.5).asinh()
+
     def matrices(self) -> list[str]:
         """Names of the weights between hidden layers: what Muon may move. The gates' are too small for it."""
         layers = [
@@ -185,8 +211,11 @@ class PVCNN2(nn.Module):
         return [f"{name}.weight" for name in layers if not name.startswith(ends)]
 
     def initialize(self, seed: int) -> None:
-        """Fresh parameters as torch's layers draw theirs by default, from `seed` alone."""
+        """Fresh parameters as torch's layers draw theirs by default, from `seed` alone, and waves of any direction."""
         generator = torch.Generator().manual_seed(seed)
+        if self.size.spectrum:
+            directions = nn.functional.normalize(torch.empty(self.waves.shape).normal_(generator=generator), dim=1)
+            self.waves.copy_(directions * torch.linspace(*WAVES, self.size.spectrum)[:, None])
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
                 reach = 1 / math.sqrt(module.weight[0].numel())

@@ -61,6 +61,8 @@ class NetworkRecipe(BaseModel):
     """Sines and cosines given beside the coordinates."""
     point_width: float | None = Field(default=None, ge=0.25)
     """Factor on the paper's widths of the point-wise networks between the cloud and the level below."""
+    spectrum: int = Field(default=0, ge=0)
+    """Waves whose means over the whole cloud are told beside the time step."""
 
     @property
     def size(self) -> Size:

@@ -1,5 +1,6 @@
 """Voxel diffusion: a 3D U-Net that denoises occupancy grids, in 3D and 4D."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,16 +17,16 @@ from hdbench.recipe import Recipe
 from hdbench.seeds import derive_seed, generator
 from hdbench.shapes import Float32, Kind, Shape
 
-from ..diffusion import Denoiser
 from ..placement import Placement
 from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
+from ..units import samples_in_blocks
+from .denoiser import GridDenoiser
+from .gaussian import Gaussian
 from .network import UNet
 from .recipe import NetworkRecipe, VoxelRecipe
 from .voxels import shape_of, voxelize_all
 
-WINDOW = 128
-"""Samples denoised before any is meshed."""
 MULTIPLICATIONS_PER_SECOND = 5e10
 """Of one core, in the U-Net: for the estimate of time only, as are the next two."""
 FRAMES = 16
@@ -63,6 +64,8 @@ class VoxelDiffusion(Method):
     network: UNet
     mean: Tensor
     """(T, R, R, R): subtracted from grids; zero where the recipe does not centre. T is 1 for meshes."""
+    gaussian: Gaussian | None
+    """Of the grids less their mean, where the network corrects what it expects."""
 
     @classmethod
     def supports(cls, dataset: Dataset) -> str | None:
@@ -82,7 +85,8 @@ class VoxelDiffusion(Method):
         frames = FRAMES if dataset.kind == "sequence" else 1
         items = frames if recipe.network.frames == "items" else 1
         forward = multiplications(recipe.network, grid.resolution, frames // items)
-        trained = 3 * recipe.training.total_steps(shapes * items) * recipe.training.batch_size
+        passes = 3.5 if recipe.network.self_conditioning else 3.0  # the gradient's counts as two
+        trained = passes * recipe.training.total_steps(shapes * items) * recipe.training.batch_size
         drawn = recipe.sampling.steps * items * count
         places = grid.resolution**3 * (0.2 + 0.1 * grid.subdivisions**3)
         voxelizing = shapes * frames * (places * OCCUPANCY_SECONDS if grid.content == "share" else 0.1)
@@ -100,9 +104,13 @@ class VoxelDiffusion(Method):
         self.mean = grids.mean(0, dtype=torch.float64).float() * self.recipe.grid.center
         grids = grids - self.mean
         labels: Tensor | None = None
-        if self._frames_are_items(frames):
+        if frames_are_items(self.recipe, frames):
             labels = torch.arange(grids.shape[1]).repeat(len(grids))
             grids = grids.flatten(0, 1)[:, None]  # (N T, 1, R, R, R)
+        self.gaussian = None
+        if components := self.recipe.network.components:
+            with fixed_threads(self.recipe.training.threads):
+                self.gaussian = Gaussian.of(grids, components).to(context.device)
         diffusion = self.recipe.diffusion.build()
 
         def loss(rows: Tensor, noise_generator: torch.Generator) -> Tensor:
@@ -110,7 +118,9 @@ class VoxelDiffusion(Method):
             steps = torch.randint(len(diffusion), (len(x0),), generator=noise_generator).to(context.device)
             noise = torch.randn(x0.shape, generator=noise_generator).to(context.device)
             told = None if labels is None else labels[rows].to(context.device)
-            return diffusion.losses(self._denoiser(told), x0, steps, noise).mean()
+            denoiser = GridDenoiser(self.network, self.gaussian, diffusion, told)
+            again = self.recipe.network.self_conditioning and torch.rand((), generator=noise_generator) < 0.5
+            return diffusion.losses(denoiser.twice if again else denoiser, x0, steps, noise).mean()
 
         trained = train(
             self.network,
@@ -137,53 +147,22 @@ class VoxelDiffusion(Method):
     def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Shape]:
         """See `Method.sample`."""
         sequence = self.report.frames is not None
-        for first in range(0, len(indices), WINDOW):
-            for values in self.sample_grids(indices[first : first + WINDOW], seed, context):
-                yield shape_of(values, self.report.placement, self.recipe.sampling, sequence=sequence)
+        for values in self.sample_grids(indices, seed, context):
+            yield shape_of(values, self.report.placement, self.recipe.sampling, sequence=sequence)
 
-    def sample_grids(self, indices: Sequence[int], seed: int, context: Context) -> list[Float32]:
+    def sample_grids(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Float32]:
         """Grids (T, R, R, R) of each of the samples `indices`, before meshing; T is 1 for meshes."""
-        size = self.recipe.sampling.block
-        blocks = sorted({index // size for index in indices})
-        drawn = {}
-        with context.progress.task("denoising voxels", self.recipe.sampling.steps * len(blocks)) as task:
-            for block in blocks:
-                for values in self._denoise(block, seed, context.device):
-                    drawn[block] = values
-                    task.advance()
-        return [drawn[index // size][index % size].numpy() for index in indices]
-
-    def _denoise(self, block: int, seed: int, device: str) -> Iterator[Tensor]:
-        """Grids (block size, T, R, R, R) of one block of samples after each step of the sampler."""
-        sampling, size = self.recipe.sampling, self.recipe.grid.resolution
-        frames = self.report.frames or 1
-        apart = self._frames_are_items(self.report.frames)
-        items = frames if apart else 1
-        numbers = range(block * sampling.block, (block + 1) * sampling.block)
-        streams = [generator(seed, "voxel", number) for number in numbers]
-        labels = torch.arange(items, device=device).repeat(sampling.block) if apart else None
-
-        def noise() -> Tensor:
-            """Of each sample its own, and for frames that are items the same: only so do they show one shape."""
-            rows = [stream.standard_normal((frames // items, size, size, size), np.float32) for stream in streams]
-            return torch.from_numpy(np.stack(rows)).repeat_interleave(items, 0).to(device)
-
-        diffusion = self.recipe.diffusion.build().respaced(sampling.steps)
-        trajectory = diffusion.trajectory(
-            self._denoiser(labels), noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta, clip=sampling.clip
+        drawn = samples_in_blocks(
+            denoise,
+            lambda block: Block(
+                self.network, self.gaussian, self.recipe, self.report.frames, block, seed, context.device
+            ),
+            indices,
+            self.recipe.sampling.block,
+            context=context,
+            description="denoising voxels",
         )
-        while True:
-            with torch.inference_mode(), fixed_threads(self.recipe.training.threads):
-                x = next(trajectory, None)
-            if x is None:
-                return
-            yield x.reshape(sampling.block, frames, size, size, size).cpu() + self.mean
-
-    def _denoiser(self, labels: Tensor | None) -> Denoiser:
-        return lambda x, steps: self.network(x, steps, labels)
-
-    def _frames_are_items(self, frames: int | None) -> bool:
-        return frames is not None and self.recipe.network.frames == "items"
+        return (values + self.mean.numpy() for values in drawn)
 
     def _build(self, frames: int | None, device: str) -> None:
         """A network of the recipe's size, its parameters yet to come."""
@@ -193,6 +172,8 @@ class VoxelDiffusion(Method):
     def save(self, folder: Path) -> None:
         """See `Method.save`."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        if self.gaussian is not None:
+            tensors |= {f"gaussian.{name}": tensor for name, tensor in self.gaussian.state_dict().items()}
         save_model(self, folder, report=asdict(self.report), tensors=tensors | {"grid.mean": self.mean})
 
     @classmethod
@@ -206,11 +187,63 @@ class VoxelDiffusion(Method):
             model._build(model.report.frames, context.device)
             model.mean = stored.tensors["grid.mean"]
             model.network.load_state_dict(stored.network("network."))
+            model.gaussian = None
+            if gaussian := stored.network("gaussian."):
+                model.gaussian = Gaussian(*gaussian["components"].shape).to(context.device)
+                model.gaussian.load_state_dict(gaussian)
         return model
 
     def loss_curve(self) -> list[tuple[int, float]]:
         """See `Method.loss_curve`."""
         return self.report.loss_curve
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One unit of work: denoise this block of neighbouring samples."""
+
+    network: UNet
+    gaussian: Gaussian | None
+    recipe: VoxelRecipe
+    frames: int | None
+    number: int
+    seed: int
+    device: str
+
+
+def denoise(block: Block) -> Float32:
+    """Samples (block size, T, R, R, R), less the mean of grids. On the CPU one thread works, whatever there are."""
+    sampling, size = block.recipe.sampling, block.recipe.grid.resolution
+    frames, apart = block.frames or 1, frames_are_items(block.recipe, block.frames)
+    items = frames if apart else 1
+    first = block.number * sampling.block
+    streams = [generator(block.seed, "voxel", index) for index in range(first, first + sampling.block)]
+    labels = torch.arange(items, device=block.device).repeat(sampling.block) if apart else None
+
+    def noise() -> Tensor:
+        """Of each sample its own, and for frames that are items the same: only so do they show one shape."""
+        rows = [stream.standard_normal((frames // items, size, size, size), np.float32) for stream in streams]
+        return torch.from_numpy(np.stack(rows)).repeat_interleave(items, 0).to(block.device)
+
+    process = block.recipe.diffusion.build()
+    denoiser = GridDenoiser(block.network, block.gaussian, process, labels)
+    remembers = block.recipe.network.self_conditioning
+    with torch.inference_mode(), fixed_threads(1):
+        trajectory = process.respaced(sampling.steps).trajectory(
+            denoiser.remembering() if remembers else denoiser,
+            noise(),
+            sampler=sampling.sampler,
+            noise=noise,
+            eta=sampling.eta,
+            clip=sampling.clip,
+        )
+        grids = deque(trajectory, maxlen=1).pop()
+    return grids.reshape(sampling.block, frames, size, size, size).cpu().numpy()
+
+
+def frames_are_items(recipe: VoxelRecipe, frames: int | None) -> bool:
+    """Whether the network sees each of so many frames as a grid of its own."""
+    return frames is not None and recipe.network.frames == "items"
 
 
 def unet(recipe: VoxelRecipe, frames: int | None) -> UNet:
@@ -227,7 +260,8 @@ def multiplications(size: NetworkRecipe, resolution: int, channels: int) -> int:
     """Multiplications of a forward pass over one grid of so many channels."""
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         grid = torch.empty(1, channels, *[resolution] * 3)
-        UNet(size, resolution=resolution, channels=channels)(grid, torch.zeros(1, dtype=torch.int64))
+        network = UNet(size, resolution=resolution, channels=channels)
+        network(grid, torch.zeros(1, dtype=torch.int64), estimates=grid if size.components else None)
     return counter.get_total_flops() // 2
 
 

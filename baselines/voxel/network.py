@@ -157,7 +157,8 @@ class UNet(nn.Module):
 
     `channels` is the number of values per voxel (frames, where these are channels). With `labels` the network is also
     told one of that many numbers for each item (the frame, where frames are items of their own). `resolution` is that
-    of the grids; only learned positions tie the network to it.
+    of the grids; only learned positions tie the network to it. With `size.components` it is shown estimates
+    of the clean grids beside the noisy ones, and corrects them.
     """
 
     def __init__(self, size: NetworkRecipe, *, resolution: int, channels: int = 1, labels: int | None = None) -> None:
@@ -165,6 +166,7 @@ class UNet(nn.Module):
         self.patch = size.patch
         self.width = size.width
         folded = channels * size.patch**3
+        shown = folded * (2 if size.components else 1)
         self.time_embed = nn.Sequential(
             nn.Linear(size.width, 4 * size.width), nn.SiLU(), nn.Linear(4 * size.width, 4 * size.width)
         )
@@ -173,7 +175,7 @@ class UNet(nn.Module):
         if size.positions:
             self.positions = nn.Parameter(torch.zeros(1, size.width, *[resolution // size.patch] * 3))
         builder = _Builder(size)
-        self.input_blocks = nn.ModuleList(builder.down(folded))
+        self.input_blocks = nn.ModuleList(builder.down(shown))
         self.middle_block = builder.middle()
         self.output_blocks = nn.ModuleList(builder.up())
         features = size.width * size.multipliers[0]
@@ -182,15 +184,20 @@ class UNet(nn.Module):
         )
         self.cells = CellNetwork(folded, features, size) if size.point_width else None
 
-    def forward(self, grids: Tensor, steps: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Prediction from noisy grids (B, channels, X, Y, Z) at time steps (B,) int64, of the same shape."""
+    def forward(
+        self, grids: Tensor, steps: Tensor, labels: Tensor | None = None, estimates: Tensor | None = None
+    ) -> Tensor:
+        """Prediction from noisy grids (B, channels, X, Y, Z) at time steps (B,) int64, of the same shape.
+
+        With estimates, which have that shape too: what is to be added to them.
+        """
         embedding = self.time_embed(sinusoids(steps, self.width))
         if labels is not None:
             embedding = embedding + self.label_emb(labels)
         values = fold(grids, self.patch)
         if values.device.type == "cpu":  # where convolutions are a third faster so
             values = values.contiguous(memory_format=torch.channels_last_3d)
-        x, kept = values, []
+        x, kept = values if estimates is None else torch.cat([values, fold(estimates, self.patch)], 1), []
         for number, stage in enumerate(self.input_blocks):
             x = stage(x, embedding)
             if not number and hasattr(self, "positions"):
@@ -252,11 +259,11 @@ class _Builder:
         self.halvings = 0
         self.kept: list[int] = []
 
-    def down(self, folded: int) -> list[Stage]:
+    def down(self, inputs: int) -> list[Stage]:
         """The stages of the way down; what each leaves is kept for the way up."""
         size = self.size
         self.channels = size.width
-        stages = [Stage([nn.Conv3d(folded, size.width, 3, padding=1)])]
+        stages = [Stage([nn.Conv3d(inputs, size.width, 3, padding=1)])]
         self.kept = [size.width]
         for level, multiplier in enumerate(size.multipliers):
             for _ in range(size.blocks):

@@ -62,6 +62,11 @@ class NetworkRecipe(BaseModel):
     """Add a learned embedding of each cell after the first convolution."""
     point_width: int = Field(default=0, ge=0)
     """Hidden channels of a point-wise network that adds to the prediction what a cell's own values say; 0: none."""
+    components: int = Field(default=0, ge=0)
+    """Principal components of the training grids that a Gaussian holds; the network is shown what it expects to see
+    behind the noise, and corrects that. 0: no Gaussian."""
+    self_conditioning: bool = False
+    """Show it what it predicted at the step before instead, and in training at every other step a first prediction."""
     frames: Literal["channels", "items"] = "channels"
     """Of sequences: all frames as channels of one grid, or each frame a grid of its own whose number is told."""
 
@@ -108,6 +113,10 @@ class VoxelRecipe(Recipe):
             raise ValueError(
                 f"grid.resolution {resolution} is no multiple of {coarsest}, which network.patch and multipliers need"
             )
+        if network.components and self.diffusion.prediction != "x0":
+            raise ValueError('network.components needs diffusion.prediction = "x0": what is corrected are clean grids')
+        if network.self_conditioning and not network.components:
+            raise ValueError("network.self_conditioning needs network.components: they make the first estimate")
         channels = [network.width * multiplier for multiplier in (1, *network.multipliers)]
         if any(count % network.groups for count in (*channels, network.point_width)):
             raise ValueError(f"network.groups {network.groups} does not divide all channel counts")

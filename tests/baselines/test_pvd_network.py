@@ -245,6 +245,30 @@ def test_point_width_widens_what_sees_the_whole_cloud_and_no_convolution_of_voxe
     assert all(shapes[name][0] == wider[name][0] for name in shapes if "voxel_layers" in name)
 
 
+def test_means_of_waves_tell_a_shape_that_no_point_tells():
+    network = PVCNN2(replace(SMALL, spectrum=16))
+    network.initialize(0)
+    rng = torch.Generator().manual_seed(8)
+    noise = torch.randn(64, 3, 2048, generator=rng)
+    assert 0.2 < network.means(noise).square().mean() < 0.5  # of a wave half its square, less where it is long
+    line = torch.linspace(-1, 1, 2048)[None, None] * torch.tensor([1.0, 0, 0])[:, None]
+    buried = 0.3 * line + (1 - 0.3**2) ** 0.5 * noise
+    apart = (network.means(buried).mean(0) - network.means(noise).mean(0)).abs().max()
+    assert apart > 1
+    order = torch.randperm(2048, generator=rng)
+    torch.testing.assert_close(network.means(noise[:, :, order]), network.means(noise), atol=1e-3, rtol=0)
+
+
+def test_means_of_waves_are_told_to_the_network():
+    network = PVCNN2(replace(SMALL, spectrum=16)).eval()
+    network.initialize(0)
+    cloud, steps = torch.randn(1, 3, 384, generator=torch.Generator().manual_seed(9)), torch.tensor([50])
+    before = network(cloud, steps)
+    network.waves.mul_(0.5)
+    assert not torch.allclose(network(cloud, steps), before)
+    assert torch.equal(network.waves, network.state_dict()["waves"])
+
+
 def test_initial_parameters_hang_on_the_seed_alone():
     first, second, other = PVCNN2(SMALL), PVCNN2(SMALL), PVCNN2(SMALL)
     for network, seed in ((first, 1), (second, 1), (other, 2)):

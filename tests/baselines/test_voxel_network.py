@@ -195,6 +195,8 @@ def test_a_cell_network_sees_its_cell_alone():
         ({"grid": {"resolution": 22}}, "no multiple of 4"),
         ({"network": {"width": 48}}, "groups 32"),
         ({"network": {"heads": 3}}, "heads 3"),
+        ({"network": {"self_conditioning": True}}, "needs network.components"),
+        ({"network": {"components": 3}, "diffusion": {"prediction": "epsilon"}}, 'prediction = "x0"'),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(tables, words):

@@ -1,0 +1,73 @@
+import pytest
+import torch
+from hdbench_baselines.diffusion import DiffusionRecipe
+from hdbench_baselines.voxel.denoiser import GridDenoiser
+from hdbench_baselines.voxel.gaussian import Gaussian
+from hdbench_baselines.voxel.network import UNet
+from hdbench_baselines.voxel.recipe import NetworkRecipe
+
+DIFFUSION = DiffusionRecipe(timesteps=20, beta_end=0.3).build()
+SIZE = NetworkRecipe(width=4, groups=2, multipliers=(1,), blocks=1, attention=(), components=2)
+
+
+class Halved(torch.nn.Module):
+    """Stands for a network: half of what it is shown, which it remembers."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(0.5))
+        self.seen = []
+
+    def forward(self, x, steps, labels, shown):
+        self.seen.append(shown)
+        return self.factor * shown
+
+
+def noisy(seed=0):
+    return torch.randn(3, 1, 4, 4, 4, generator=torch.Generator().manual_seed(seed)), torch.tensor([0, 7, 19])
+
+
+@pytest.fixture
+def gaussian():
+    grids = torch.randn(9, 1, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    return Gaussian.of(grids - grids.mean(0), 2)
+
+
+def test_begins_with_what_the_gaussian_expects(gaussian):
+    network = UNet(SIZE, resolution=4)
+    network.initialize(0)
+    x, steps = noisy()
+    expected = gaussian(x, torch.from_numpy(DIFFUSION.alphas_cumprod).float()[steps])
+    assert torch.equal(GridDenoiser(network, gaussian, DIFFUSION)(x, steps), expected)
+    torch.nn.init.ones_(network.out[-1].bias)
+    torch.testing.assert_close(GridDenoiser(network, gaussian, DIFFUSION)(x, steps), expected + 1)
+
+
+def test_is_shown_what_it_predicted_last(gaussian):
+    network = Halved()
+    denoise = GridDenoiser(network, gaussian, DIFFUSION).remembering()
+    first = denoise(*noisy())
+    denoise(*noisy(2))
+    torch.testing.assert_close(network.seen[1], first / gaussian.deviation)
+    again = GridDenoiser(network, gaussian, DIFFUSION).remembering()
+    assert torch.equal(again(*noisy()), first)  # each trajectory remembers its own
+
+
+def test_looks_twice_and_learns_from_the_second(gaussian):
+    network = Halved()
+    denoiser = GridDenoiser(network, gaussian, DIFFUSION)
+    x, steps = noisy()
+    second = denoiser.twice(x, steps)
+    first = denoiser(x, steps)
+    torch.testing.assert_close(network.seen[1], first / gaussian.deviation)
+    torch.testing.assert_close(second, denoiser(x, steps, first))
+    second.sum().backward()
+    torch.testing.assert_close(network.factor.grad, network.seen[1].sum())  # no more than one look's
+
+
+def test_without_a_gaussian_the_network_says_all():
+    network = UNet(SIZE.model_copy(update={"components": 0}), resolution=4)
+    network.initialize(3)
+    torch.nn.init.normal_(network.out[-1].weight, generator=torch.Generator().manual_seed(3))
+    x, steps = noisy()
+    assert torch.equal(GridDenoiser(network, None, DIFFUSION)(x, steps), network(x, steps))
