@@ -1,4 +1,4 @@
-"""Units of work that methods share: training shapes made ready, and samples denoised in blocks.
+"""What methods share of their units of work: training shapes made ready, and samples denoised in blocks.
 
 Shapes made ready are kept, so that a fit which goes on makes none of them twice.
 """
@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from hdbench.execution import run_units
 from hdbench.method import Context
 from hdbench.progress import Progress
+from hdbench.seeds import generator
 from hdbench.shapes import Float32
 from hdbench.store import is_sound, sealed_path
 
@@ -76,6 +81,20 @@ def tell_left_out(left_out: Mapping[str, str], shapes: int, learner: str, progre
         shown = ", ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:5])
         more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         progress.say(f"{len(left_out)} of {shapes} shapes are left out of the training of {learner}: {shown}{more}")
+
+
+def block_noise(seed: int, method: str, block: int, size: int, device: str) -> Callable[..., Tensor]:
+    """A source of normal numbers (size, *shape) for block `block` of samples, called with any shape.
+
+    Each sample has a stream of its own, of (seed, method, index), so that no bit hangs on its neighbours.
+    """
+    streams = [generator(seed, method, index) for index in range(block * size, (block + 1) * size)]
+
+    def normal(*shape: int) -> Tensor:
+        rows = [stream.standard_normal(shape, np.float32) for stream in streams]
+        return torch.from_numpy(np.stack(rows)).to(device)
+
+    return normal
 
 
 def samples_in_blocks(

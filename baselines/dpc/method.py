@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +14,12 @@ from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
 from hdbench.method import Context, Method
 from hdbench.recipe import Changes, Recipe, merged
-from hdbench.seeds import derive_seed, generator
+from hdbench.seeds import derive_seed
 from hdbench.shapes import Float32, Kind, PointCloud
 
 from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
-from ..units import samples_in_blocks
+from ..units import block_noise, samples_in_blocks
 from .clouds import Placement, TrainingClouds, training_clouds
 from .network import DPCNetwork
 from .originals import read_generator
@@ -230,13 +229,7 @@ class Block:
 def denoise(block: Block) -> Float32:
     """Samples (block size, P, 3) as the network makes them. On the CPU one thread works, whatever there are."""
     sampling = block.recipe.sampling
-    first = block.number * sampling.block
-    streams = [generator(block.seed, "dpc", index) for index in range(first, first + sampling.block)]
-
-    def normal(*shape: int) -> Tensor:
-        rows = [stream.standard_normal(shape, np.float32) for stream in streams]
-        return torch.from_numpy(np.stack(rows)).to(block.device)
-
+    normal = block_noise(block.seed, "dpc", block.number, sampling.block, block.device)
     process = block.recipe.diffusion.build().respaced(sampling.steps)
     with torch.inference_mode(), fixed_threads(1):
         latents = block.network.flow.inverse(normal(block.network.latent))

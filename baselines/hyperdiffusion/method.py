@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +16,7 @@ from hdbench.errors import HdbenchError
 from hdbench.execution import run_units
 from hdbench.method import Context, Method
 from hdbench.recipe import Changes, Recipe, merged
-from hdbench.seeds import derive_seed, generator
+from hdbench.seeds import derive_seed
 from hdbench.shapes import Float32, Kind, Mesh, Shape
 from hdbench.shapes import Sequence as Clip
 
@@ -23,6 +24,7 @@ from ..diffusion import Denoiser
 from ..placement import Placement
 from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
+from ..units import block_noise
 from .collection import FieldCollection
 from .library import Library, fitted_library, import_fields, load_library
 from .meshing import ShapeUnit, shape_unit
@@ -246,7 +248,7 @@ class HyperDiffusion(Method):
     def interpolation(self, first: int, second: int, count: int, seed: int, context: Context) -> list[Shape]:
         """See `Method.interpolation`: DDIM without noise, from starts on the great circle between two starts."""
         start, end = (
-            self._streams(index, 1, seed)[0].standard_normal(len(self.mean), np.float32) for index in (first, second)
+            block_noise(seed, "hyperdiffusion", index, 1, "cpu")(len(self.mean))[0].numpy() for index in (first, second)
         )
         starts = torch.from_numpy(great_circle(start, end, count)).to(context.device)
         diffusion = self.recipe.diffusion.build().respaced(self.recipe.sampling.steps)
@@ -257,12 +259,7 @@ class HyperDiffusion(Method):
     def _denoise(self, block: int, seed: int, device: str) -> Iterator[Float32]:
         """Weight vectors (block size, D) of one block of samples after each step of the sampler."""
         sampling = self.recipe.sampling
-        streams = self._streams(block * sampling.block, sampling.block, seed)
-
-        def noise() -> Tensor:
-            rows = [stream.standard_normal(len(self.mean), np.float32) for stream in streams]
-            return torch.from_numpy(np.stack(rows)).to(device)
-
+        noise = partial(block_noise(seed, "hyperdiffusion", block, sampling.block, device), len(self.mean))
         diffusion = self.recipe.diffusion.build().respaced(sampling.steps)
         trajectory = diffusion.trajectory(
             self._predictor(device), noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta
@@ -291,11 +288,6 @@ class HyperDiffusion(Method):
                 return network(x, steps).float()
 
         return predict
-
-    @staticmethod
-    def _streams(first: int, count: int, seed: int) -> list[np.random.Generator]:
-        """What the noise of samples `first`, `first` + 1, … is drawn from; their start comes first."""
-        return [generator(seed, "hyperdiffusion", index) for index in range(first, first + count)]
 
     def _natural(self, standardized: Tensor) -> Float32:
         """Weights (N, D) as fields have them, from those of the denoiser."""

@@ -4,11 +4,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numba
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,12 +18,12 @@ from hdbench.errors import HdbenchError
 from hdbench.geometry.normalisation import Moments, denormalise
 from hdbench.method import Context, Method
 from hdbench.recipe import Changes, Recipe
-from hdbench.seeds import derive_seed, generator
+from hdbench.seeds import derive_seed
 from hdbench.shapes import Float32, Kind, PointCloud
 
 from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
-from ..units import samples_in_blocks
+from ..units import block_noise, samples_in_blocks
 from .clouds import read_clouds
 from .pvcnn import PVCNN2, multiplications
 from .recipe import PVDRecipe
@@ -237,13 +237,8 @@ class Block:
 def denoise(block: Block) -> Float32:
     """Samples (block size, P, 3) in normalised coordinates. On the CPU one thread works, whatever there are."""
     sampling = block.recipe.sampling
-    first = block.number * sampling.block
-    streams = [generator(block.seed, "pvd", index) for index in range(first, first + sampling.block)]
-
-    def noise() -> Tensor:
-        rows = [stream.standard_normal((3, sampling.points), np.float32) for stream in streams]
-        return torch.from_numpy(np.stack(rows)).to(block.device)
-
+    normal = block_noise(block.seed, "pvd", block.number, sampling.block, block.device)
+    noise = partial(normal, 3, sampling.points)
     process = block.recipe.diffusion.build().respaced(sampling.steps)
     clip = None if block.clip is None else torch.tensor(block.clip, device=block.device)[:, None]
     threads = 1 if block.device == "cpu" else block.recipe.training.threads

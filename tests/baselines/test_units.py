@@ -2,8 +2,9 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from hdbench_baselines import units
-from hdbench_baselines.units import samples_in_blocks, tell_left_out
+from hdbench_baselines.units import block_noise, samples_in_blocks, tell_left_out
 
 from hdbench.method import Context
 from hdbench.progress import Progress
@@ -22,6 +23,16 @@ def with_process(block):
 def drawn(folder, indices, function=denoise, *, workers=1, device="cpu"):
     context = Context(device, Progress(), folder, workers=workers, seed=0)
     return samples_in_blocks(function, int, indices, SIZE, context=context, description="denoising")
+
+
+def test_noise_of_a_sample_hangs_on_its_index_alone():
+    whole, second = block_noise(7, "dpc", 0, 8, "cpu"), block_noise(7, "dpc", 1, 4, "cpu")
+    assert torch.equal(whole(2, 3)[4:], second(2, 3))
+    assert torch.equal(whole(5)[4:], second(5))  # what comes next is new
+    assert not torch.equal(block_noise(7, "pvd", 1, 4, "cpu")(2, 3), block_noise(7, "dpc", 1, 4, "cpu")(2, 3))
+    rows = whole(1000)
+    assert rows.shape == (8, 1000)
+    torch.testing.assert_close(rows.std(1), torch.ones(8), atol=0.1, rtol=0)
 
 
 @pytest.mark.parametrize("window", [3, 1024])

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 STEP = """
-import json, sys, time
+import json, time
 import numba, numpy as np, torch
 from hdbench.memory import keep_freed_memory
 from hdbench_baselines.dpc.clouds import TrainingClouds
 from hdbench_baselines.dpc.method import DPC, DPCNetwork, Objective
 from hdbench_baselines.pvd.method import PVD, PVCNN2
+from hdbench_baselines.voxel.denoiser import GridDenoiser
+from hdbench_baselines.voxel.gaussian import Gaussian
 from hdbench_baselines.voxel.method import VoxelDiffusion, unet
 
 if {kept}:
@@ -22,11 +24,11 @@ torch.set_num_threads(1)
 numba.set_num_threads(1)
 rng = torch.Generator().manual_seed(0)
 
-def denoising(recipe, network, *shape):
+def denoising(recipe, denoiser, *shape):
     diffusion, count = recipe.diffusion.build(), recipe.training.batch_size
     x0, noise = torch.randn(2, count, *shape, generator=rng)
     steps = torch.randint(len(diffusion), (count,), generator=rng)
-    return network, lambda: diffusion.losses(network, x0, steps, noise).mean()
+    return lambda: diffusion.losses(denoiser, x0, steps, noise).mean()
 
 def dpc():
     recipe = DPC.load_recipe("default")
@@ -38,11 +40,14 @@ def dpc():
 
 def pvd():
     recipe = PVD.load_recipe("default", ("car",))
-    return denoising(recipe, PVCNN2(recipe.network.size), 3, recipe.data.points)
+    network = PVCNN2(recipe.network.size)
+    return network, denoising(recipe, network, 3, recipe.data.points)
 
 def voxel():
     recipe = VoxelDiffusion.load_recipe("default", ("mesh",))
-    return denoising(recipe, unet(recipe, None), 1, *[recipe.grid.resolution] * 3)
+    shape, network = (1, *[recipe.grid.resolution] * 3), unet(recipe, None)
+    gaussian = Gaussian.of(torch.randn(recipe.network.components, *shape, generator=rng), recipe.network.components)
+    return network, denoising(recipe, GridDenoiser(network, gaussian, recipe.diffusion.build()).twice, *shape)
 
 network, loss = {method}()
 network.initialize(0)
