@@ -30,7 +30,8 @@ class GridDenoiser:
             return self.network(x, steps, self.labels)  # type: ignore[no-any-return]
         expected = self.gaussian(x, self.signal[steps])
         shown = expected if shown is None else shown
-        corrected: Tensor = expected + self.network(x, steps, self.labels, shown / self.gaussian.deviation)
+        scale = self.gaussian.deviation.clamp(min=1e-6)  # grids that are all alike have none
+        corrected: Tensor = expected + self.network(x, steps, self.labels, shown / scale)
         return corrected
 
     def twice(self, x: Tensor, steps: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ class UNet(nn.Module):
     `channels` is the number of values per voxel (frames, where these are channels). With `labels` the network is also
     told one of that many numbers for each item (the frame, where frames are items of their own). `resolution` is that
     of the grids; only learned positions tie the network to it. With `size.components` it is shown estimates
-    of the clean grids beside the noisy ones, and corrects them.
+    of the clean grids beside the noisy ones, and corrects what a Gaussian expects.
     """
 
     def __init__(self, size: NetworkRecipe, *, resolution: int, channels: int = 1, labels: int | None = None) -> None:
@@ -189,7 +189,7 @@ class UNet(nn.Module):
     ) -> Tensor:
         """Prediction from noisy grids (B, channels, X, Y, Z) at time steps (B,) int64, of the same shape.
 
-        With estimates, which have that shape too: what is to be added to them.
+        With estimates, which have that shape too and about unit deviation: what is to be added to a Gaussian's.
         """
         embedding = self.time_embed(sinusoids(steps, self.width))
         if labels is not None:

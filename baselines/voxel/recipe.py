@@ -66,7 +66,7 @@ class NetworkRecipe(BaseModel):
     """Principal components of the training grids that a Gaussian holds; the network is shown what it expects to see
     behind the noise, and corrects that. 0: no Gaussian."""
     self_conditioning: bool = False
-    """Show it what it predicted at the step before instead, and in training at every other step a first prediction."""
+    """Show it what it predicted at the step before instead; in training, at half of the steps, a first prediction."""
     frames: Literal["channels", "items"] = "channels"
     """Of sequences: all frames as channels of one grid, or each frame a grid of its own whose number is told."""
 

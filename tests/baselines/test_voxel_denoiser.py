@@ -71,3 +71,11 @@ def test_without_a_gaussian_the_network_says_all():
     torch.nn.init.normal_(network.out[-1].weight, generator=torch.Generator().manual_seed(3))
     x, steps = noisy()
     assert torch.equal(GridDenoiser(network, None, DIFFUSION)(x, steps), network(x, steps))
+
+
+def test_grids_that_are_all_alike_are_learnt_too():
+    network = UNet(SIZE, resolution=4)
+    network.initialize(0)
+    denoise = GridDenoiser(network, Gaussian.of(torch.zeros(3, 1, 4, 4, 4), 2), DIFFUSION)
+    assert not denoise(*noisy()).any()
+    assert not denoise.twice(*noisy()).isnan().any()
