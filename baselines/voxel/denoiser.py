@@ -1,5 +1,8 @@
 """How clean grids are predicted from noisy ones: by the network alone, or by a Gaussian that the network corrects."""
 
+import copy
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -7,32 +10,48 @@ from ..diffusion import Denoiser, GaussianDiffusion
 from .gaussian import Gaussian
 from .network import UNet
 
+SMALLEST_ERROR = 1e-6
+"""Grids that are all alike leave a Gaussian none."""
+
 
 class GridDenoiser:
-    """The network, told of `labels` (B,) where it knows labels.
+    """The network alone, or what a Gaussian expects and the network's correction of it.
 
-    With a Gaussian it adds to what that expects, and is shown an estimate of the clean grids beside the noisy ones:
-    what the Gaussian expects, or what it predicted itself before (self-conditioning: Chen, Zhang and Hinton 2023).
-    Grids that are shown its own prediction agree with themselves, where a single look only averages all that may be.
+    The correction is in units of the error that the Gaussian has at that time step (preconditioning: Karras et al.
+    2022), so that the network's numbers and its losses are about one in any noise. Beside the noisy grids it is shown
+    what the Gaussian expects and, if the recipe says so, what it predicted itself before (self-conditioning: Chen,
+    Zhang and Hinton 2023): grids that are shown their own prediction agree with themselves, where a single look only
+    averages all that may be.
     """
 
-    def __init__(
-        self, network: UNet, gaussian: Gaussian | None, diffusion: GaussianDiffusion, labels: Tensor | None = None
-    ) -> None:
-        self.network, self.gaussian, self.labels = network, gaussian, labels
-        self.signal = torch.from_numpy(diffusion.alphas_cumprod).float()
+    def __init__(self, network: UNet, gaussian: Gaussian | None, diffusion: GaussianDiffusion) -> None:
+        self.network, self.gaussian = network, gaussian
+        self.labels: Tensor | None = None
         if gaussian is not None:
-            self.signal = self.signal.to(gaussian.rest.device)
+            signal = torch.from_numpy(diffusion.alphas_cumprod).float()
+            self.signal = signal.to(gaussian.rest.device)  # (timesteps,), as are the errors
+            self.errors = gaussian.error(self.signal).clamp(min=SMALLEST_ERROR)
+            self.scale = gaussian.error(torch.zeros_like(self.signal[:1])).clamp(min=SMALLEST_ERROR)
 
-    def __call__(self, x: Tensor, steps: Tensor, shown: Tensor | None = None) -> Tensor:
-        """Clean grids behind x (B, T, R, R, R) at time steps (B,); `shown`, of that shape, is an earlier prediction."""
+    def telling(self, labels: Tensor | None) -> Self:
+        """The same, whose network is told these labels (B,), if it knows labels."""
+        told = copy.copy(self)
+        told.labels = labels
+        return told
+
+    def __call__(self, x: Tensor, steps: Tensor, last: Tensor | None = None) -> Tensor:
+        """Clean grids behind x (B, T, R, R, R) at time steps (B,); `last`, of that shape, is an earlier prediction."""
         if self.gaussian is None:
             return self.network(x, steps, self.labels)  # type: ignore[no-any-return]
         expected = self.gaussian(x, self.signal[steps])
-        shown = expected if shown is None else shown
-        scale = self.gaussian.deviation.clamp(min=1e-6)  # grids that are all alike have none
-        corrected: Tensor = expected + self.network(x, steps, self.labels, shown / scale)
+        shown = [expected, expected if last is None else last][: self.network.estimates]
+        correction = self.network(x, steps, self.labels, torch.cat(shown, 1) / self.scale)
+        corrected: Tensor = expected + self.errors[steps][:, None, None, None, None] * correction
         return corrected
+
+    def losses(self, losses: Tensor, steps: Tensor) -> Tensor:
+        """Squared errors (B,) as shares of the Gaussian's, so that no time step outweighs the others."""
+        return losses if self.gaussian is None else losses / self.errors[steps].square()
 
     def twice(self, x: Tensor, steps: Tensor) -> Tensor:
         """The prediction after one look at its own, through which no gradient flows."""

@@ -41,11 +41,12 @@ class Gaussian(nn.Module):
         gaussian.rest.copy_((left / max(1, rows.shape[1] - len(largest))).sqrt())
         return gaussian
 
-    @property
-    def deviation(self) -> Tensor:
-        """Root mean square of all numbers, ()."""
+    def error(self, signal: Tensor) -> Tensor:
+        """Root mean square error of what `forward` expects, (B,), where data is a share `signal` (B,) of variance."""
+        along = _remainder(self.deviations.square(), signal[:, None]).sum(1)
+        beside = _remainder(self.rest.square(), signal)
         components, numbers = self.components.shape
-        return ((self.deviations.square().sum() + (numbers - components) * self.rest.square()) / numbers).sqrt()
+        return ((along + (numbers - components) * beside) / numbers).sqrt()
 
     def forward(self, noisy: Tensor, signal: Tensor) -> Tensor:
         """The data expected behind `noisy` (B, ...), of whose variance a share `signal` (B,) is the data's.
@@ -62,3 +63,8 @@ class Gaussian(nn.Module):
 def _shrinkage(variance: Tensor, signal: Tensor) -> Tensor:
     """The factor from a noisy number to what is expected behind it."""
     return signal.sqrt() * variance / (signal * variance + 1 - signal)
+
+
+def _remainder(variance: Tensor, signal: Tensor) -> Tensor:
+    """The variance that is left of a number once its noisy value is known."""
+    return variance * (1 - signal) / (signal * variance + 1 - signal)

@@ -55,7 +55,7 @@ class VoxelDiffusion(Method):
     name: ClassVar[str] = "voxel"
     title: ClassVar[str] = "Voxel diffusion"
     output: ClassVar[Kind] = "mesh"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     recipe_type: ClassVar[type[Recipe]] = VoxelRecipe
 
     recipe: VoxelRecipe
@@ -111,15 +111,15 @@ class VoxelDiffusion(Method):
             with fixed_threads(self.recipe.training.threads):
                 self.gaussian = Gaussian.of(grids, components).to(context.device)
         diffusion = self.recipe.diffusion.build()
+        denoiser = GridDenoiser(self.network, self.gaussian, diffusion)
 
         def loss(rows: Tensor, noise_generator: torch.Generator) -> Tensor:
             x0 = grids[rows].to(context.device)
             steps = torch.randint(len(diffusion), (len(x0),), generator=noise_generator).to(context.device)
             noise = torch.randn(x0.shape, generator=noise_generator).to(context.device)
-            told = None if labels is None else labels[rows].to(context.device)
-            denoiser = GridDenoiser(self.network, self.gaussian, diffusion, told)
+            told = denoiser.telling(None if labels is None else labels[rows].to(context.device))
             again = self.recipe.network.self_conditioning and torch.rand((), generator=noise_generator) < 0.5
-            return diffusion.losses(denoiser.twice if again else denoiser, x0, steps, noise).mean()
+            return told.losses(diffusion.losses(told.twice if again else told, x0, steps, noise), steps).mean()
 
         trained = train(
             self.network,
@@ -223,7 +223,7 @@ def denoise(block: Block) -> Float32:
         return normal(frames // items, size, size, size).repeat_interleave(items, 0)
 
     process = block.recipe.diffusion.build()
-    denoiser = GridDenoiser(block.network, block.gaussian, process, labels)
+    denoiser = GridDenoiser(block.network, block.gaussian, process).telling(labels)
     remembers = block.recipe.network.self_conditioning
     with torch.inference_mode(), fixed_threads(1):
         trajectory = process.respaced(sampling.steps).trajectory(
@@ -256,9 +256,10 @@ def unet(recipe: VoxelRecipe, frames: int | None) -> UNet:
 def multiplications(size: NetworkRecipe, resolution: int, channels: int) -> int:
     """Multiplications of a forward pass over one grid of so many channels."""
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        grid = torch.empty(1, channels, *[resolution] * 3)
         network = UNet(size, resolution=resolution, channels=channels)
-        network(grid, torch.zeros(1, dtype=torch.int64), estimates=grid if size.components else None)
+        grid = torch.empty(1, channels, *[resolution] * 3)
+        estimates = grid.repeat(1, network.estimates, 1, 1, 1) if network.estimates else None
+        network(grid, torch.zeros(1, dtype=torch.int64), estimates=estimates)
     return counter.get_total_flops() // 2
 
 

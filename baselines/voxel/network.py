@@ -126,18 +126,18 @@ class CellNetwork(nn.Module):
     carry them from the first convolution to the last. Point-wise layers are wide enough for a small part of the cost.
     """
 
-    def __init__(self, values: int, features: int, size: NetworkRecipe) -> None:
+    def __init__(self, inputs: int, values: int, size: NetworkRecipe) -> None:
         super().__init__()
         self.told = nn.Linear(4 * size.width, 2 * size.point_width)
-        self.first = nn.Conv3d(values + features, size.point_width, 1)
+        self.first = nn.Conv3d(inputs, size.point_width, 1)
         self.norm = nn.GroupNorm(size.groups, size.point_width)
         self.hidden = nn.Conv3d(size.point_width, size.point_width, 1)
         self.last = nn.Conv3d(size.point_width, values, 1)
 
-    def forward(self, values: Tensor, features: Tensor, embedding: Tensor) -> Tensor:
-        """Values (B, values, X, Y, Z), features (B, features, X, Y, Z) and embedding (B, 4 * width) -> as `values`."""
+    def forward(self, seen: Tensor, embedding: Tensor) -> Tensor:
+        """What is seen of cells (B, inputs, X, Y, Z) and embedding (B, 4 * width) -> (B, values, X, Y, Z)."""
         scale, shift = self.told(functional.silu(embedding))[:, :, None, None, None].chunk(2, 1)
-        x = functional.silu(self.norm(self.first(torch.cat([values, features], 1))) * (1 + scale) + shift)
+        x = functional.silu(self.norm(self.first(seen)) * (1 + scale) + shift)
         added: Tensor = self.last(x + functional.silu(self.hidden(x)))
         return added
 
@@ -157,16 +157,17 @@ class UNet(nn.Module):
 
     `channels` is the number of values per voxel (frames, where these are channels). With `labels` the network is also
     told one of that many numbers for each item (the frame, where frames are items of their own). `resolution` is that
-    of the grids; only learned positions tie the network to it. With `size.components` it is shown estimates
-    of the clean grids beside the noisy ones, and corrects what a Gaussian expects.
+    of the grids; only learned positions tie the network to it. With `size.components` it is shown `estimates` of the
+    clean grids beside the noisy ones, and corrects the first of them, which is a Gaussian's.
     """
 
     def __init__(self, size: NetworkRecipe, *, resolution: int, channels: int = 1, labels: int | None = None) -> None:
         super().__init__()
         self.patch = size.patch
         self.width = size.width
+        self.estimates = 0 if not size.components else 2 if size.self_conditioning else 1
         folded = channels * size.patch**3
-        shown = folded * (2 if size.components else 1)
+        shown = folded * (1 + self.estimates)
         self.time_embed = nn.Sequential(
             nn.Linear(size.width, 4 * size.width), nn.SiLU(), nn.Linear(4 * size.width, 4 * size.width)
         )
@@ -182,14 +183,15 @@ class UNet(nn.Module):
         self.out = nn.Sequential(
             nn.GroupNorm(size.groups, features), nn.SiLU(), nn.Conv3d(features, folded, 3, padding=1)
         )
-        self.cells = CellNetwork(folded, features, size) if size.point_width else None
+        self.cells = CellNetwork(shown + features, folded, size) if size.point_width else None
 
     def forward(
         self, grids: Tensor, steps: Tensor, labels: Tensor | None = None, estimates: Tensor | None = None
     ) -> Tensor:
         """Prediction from noisy grids (B, channels, X, Y, Z) at time steps (B,) int64, of the same shape.
 
-        With estimates, which have that shape too and about unit deviation: what is to be added to a Gaussian's.
+        With estimates (B, estimates * channels, X, Y, Z) of about unit deviation: what is to be added to a Gaussian's,
+        in units of its error.
         """
         embedding = self.time_embed(sinusoids(steps, self.width))
         if labels is not None:
@@ -197,7 +199,8 @@ class UNet(nn.Module):
         values = fold(grids, self.patch)
         if values.device.type == "cpu":  # where convolutions are a third faster so
             values = values.contiguous(memory_format=torch.channels_last_3d)
-        x, kept = values if estimates is None else torch.cat([values, fold(estimates, self.patch)], 1), []
+        seen = values if estimates is None else torch.cat([values, fold(estimates, self.patch)], 1)
+        x, kept = seen, []
         for number, stage in enumerate(self.input_blocks):
             x = stage(x, embedding)
             if not number and hasattr(self, "positions"):
@@ -209,7 +212,7 @@ class UNet(nn.Module):
         features = self.out[:-1](x)
         predicted = self.out[-1](features)
         if self.cells is not None:
-            predicted = predicted + self.cells(values, features, embedding)
+            predicted = predicted + self.cells(torch.cat([seen, features], 1), embedding)
         return unfold(predicted, self.patch)
 
     def initialize(self, seed: int) -> None:

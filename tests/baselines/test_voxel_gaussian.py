@@ -36,7 +36,7 @@ def test_components_are_orthonormal_and_all_variance_is_kept():
     gaussian = Gaussian.of(grids, 5)
     torch.testing.assert_close(gaussian.components @ gaussian.components.T, torch.eye(5), atol=1e-5, rtol=0)
     assert gaussian.deviations.diff().le(0).all()
-    torch.testing.assert_close(gaussian.deviation, grids.square().mean().sqrt())
+    torch.testing.assert_close(gaussian.error(torch.zeros(1))[0], grids.square().mean().sqrt())
 
 
 def test_each_item_has_a_noise_of_its_own():

@@ -182,10 +182,10 @@ def test_a_cell_network_sees_its_cell_alone():
     size = NetworkRecipe(width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, point_width=32)
     model = UNet(size, resolution=4, channels=2).cells
     model.norm = torch.nn.Identity()
-    values, features, embedding = torch.randn(1, 16, 2, 2, 2), torch.randn(1, 8, 2, 2, 2), torch.randn(1, 32)
-    moved = values.clone()
+    seen, embedding = torch.randn(1, 24, 2, 2, 2), torch.randn(1, 32)
+    moved = seen.clone()
     moved[0, :, 1, 0, 1] += 1
-    changed = (model(moved, features, embedding) != model(values, features, embedding)).any(1)[0]
+    changed = (model(moved, embedding) != model(seen, embedding)).any(1)[0]
     assert changed.nonzero().tolist() == [[1, 0, 1]]
 
 
