@@ -42,7 +42,7 @@ class Gaussian(nn.Module):
         return gaussian
 
     def error(self, signal: Tensor) -> Tensor:
-        """Root mean square error of what `forward` expects, (B,), where data is a share `signal` (B,) of variance."""
+        """Root mean square error, (B,), of what `forward` expects at `signal` (B,); at 0 the data's deviation."""
         along = _remainder(self.deviations.square(), signal[:, None]).sum(1)
         beside = _remainder(self.rest.square(), signal)
         components, numbers = self.components.shape

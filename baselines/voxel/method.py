@@ -119,7 +119,8 @@ class VoxelDiffusion(Method):
             noise = torch.randn(x0.shape, generator=noise_generator).to(context.device)
             told = denoiser.telling(None if labels is None else labels[rows].to(context.device))
             again = self.recipe.network.self_conditioning and torch.rand((), generator=noise_generator) < 0.5
-            return told.losses(diffusion.losses(told.twice if again else told, x0, steps, noise), steps).mean()
+            losses = diffusion.losses(told.twice if again else told, x0, steps, noise)
+            return told.relative(losses, steps).mean()
 
         trained = train(
             self.network,
@@ -224,10 +225,9 @@ def denoise(block: Block) -> Float32:
 
     process = block.recipe.diffusion.build()
     denoiser = GridDenoiser(block.network, block.gaussian, process).telling(labels)
-    remembers = block.recipe.network.self_conditioning
     with torch.inference_mode(), fixed_threads(1):
         trajectory = process.respaced(sampling.steps).trajectory(
-            denoiser.remembering() if remembers else denoiser,
+            denoiser.remembering(),
             noise(),
             sampler=sampling.sampler,
             noise=noise,
@@ -258,7 +258,7 @@ def multiplications(size: NetworkRecipe, resolution: int, channels: int) -> int:
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network = UNet(size, resolution=resolution, channels=channels)
         grid = torch.empty(1, channels, *[resolution] * 3)
-        estimates = grid.repeat(1, network.estimates, 1, 1, 1) if network.estimates else None
+        estimates = grid.repeat(1, network.estimate_count, 1, 1, 1) if network.estimate_count else None
         network(grid, torch.zeros(1, dtype=torch.int64), estimates=estimates)
     return counter.get_total_flops() // 2
 

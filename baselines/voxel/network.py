@@ -120,10 +120,11 @@ class Attention(nn.Module):
 
 
 class CellNetwork(nn.Module):
-    """What a cell's own noisy values add to the prediction of them, seen beside what the U-Net found around the cell.
+    """What is seen of a cell itself adds to the prediction of it, beside what the U-Net found around the cell.
 
-    Where many values (all frames of a block of voxels) are folded into a cell, the few channels of the U-Net cannot
-    carry them from the first convolution to the last. Point-wise layers are wide enough for a small part of the cost.
+    Where many values are folded into a cell (blocks of voxels, all frames, estimates of each), the few channels of the
+    U-Net cannot carry them from the first convolution to the last. Point-wise layers are wide enough for a small part
+    of the cost.
     """
 
     def __init__(self, inputs: int, values: int, size: NetworkRecipe) -> None:
@@ -134,10 +135,10 @@ class CellNetwork(nn.Module):
         self.hidden = nn.Conv3d(size.point_width, size.point_width, 1)
         self.last = nn.Conv3d(size.point_width, values, 1)
 
-    def forward(self, seen: Tensor, embedding: Tensor) -> Tensor:
-        """What is seen of cells (B, inputs, X, Y, Z) and embedding (B, 4 * width) -> (B, values, X, Y, Z)."""
+    def forward(self, cells: Tensor, embedding: Tensor) -> Tensor:
+        """Cells (B, inputs, X, Y, Z) and embedding (B, 4 * width) -> (B, values, X, Y, Z)."""
         scale, shift = self.told(functional.silu(embedding))[:, :, None, None, None].chunk(2, 1)
-        x = functional.silu(self.norm(self.first(seen)) * (1 + scale) + shift)
+        x = functional.silu(self.norm(self.first(cells)) * (1 + scale) + shift)
         added: Tensor = self.last(x + functional.silu(self.hidden(x)))
         return added
 
@@ -157,17 +158,17 @@ class UNet(nn.Module):
 
     `channels` is the number of values per voxel (frames, where these are channels). With `labels` the network is also
     told one of that many numbers for each item (the frame, where frames are items of their own). `resolution` is that
-    of the grids; only learned positions tie the network to it. With `size.components` it is shown `estimates` of the
-    clean grids beside the noisy ones, and corrects the first of them, which is a Gaussian's.
+    of the grids; only learned positions tie the network to it. With `size.components` it is shown `estimate_count`
+    estimates of the clean grids beside the noisy ones, and corrects the first of them, which is a Gaussian's.
     """
 
     def __init__(self, size: NetworkRecipe, *, resolution: int, channels: int = 1, labels: int | None = None) -> None:
         super().__init__()
         self.patch = size.patch
         self.width = size.width
-        self.estimates = 0 if not size.components else 2 if size.self_conditioning else 1
+        self.estimate_count = 0 if not size.components else 2 if size.self_conditioning else 1
         folded = channels * size.patch**3
-        shown = folded * (1 + self.estimates)
+        shown = folded * (1 + self.estimate_count)
         self.time_embed = nn.Sequential(
             nn.Linear(size.width, 4 * size.width), nn.SiLU(), nn.Linear(4 * size.width, 4 * size.width)
         )
@@ -190,15 +191,13 @@ class UNet(nn.Module):
     ) -> Tensor:
         """Prediction from noisy grids (B, channels, X, Y, Z) at time steps (B,) int64, of the same shape.
 
-        With estimates (B, estimates * channels, X, Y, Z) of about unit deviation: what is to be added to a Gaussian's,
-        in units of its error.
+        With estimates (B, estimate_count * channels, X, Y, Z) of at most about unit deviation: what is to be added to
+        the first, in units of its error.
         """
         embedding = self.time_embed(sinusoids(steps, self.width))
         if labels is not None:
             embedding = embedding + self.label_emb(labels)
         values = fold(grids, self.patch)
-        if values.device.type == "cpu":  # where convolutions are a third faster so
-            values = values.contiguous(memory_format=torch.channels_last_3d)
         seen = values if estimates is None else torch.cat([values, fold(estimates, self.patch)], 1)
         x, kept = seen, []
         for number, stage in enumerate(self.input_blocks):

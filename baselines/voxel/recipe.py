@@ -64,9 +64,10 @@ class NetworkRecipe(BaseModel):
     """Hidden channels of a point-wise network that adds to the prediction what a cell's own values say; 0: none."""
     components: int = Field(default=0, ge=0)
     """Principal components of the training grids that a Gaussian holds; the network is shown what it expects to see
-    behind the noise, and corrects that. 0: no Gaussian."""
+    behind the noise, and corrects that in units of its error. 0: no Gaussian."""
     self_conditioning: bool = False
-    """Show it what it predicted at the step before instead; in training, at half of the steps, a first prediction."""
+    """Show it beside that what it predicted at the step before; in training, at half of the steps, a first prediction,
+    and else what the Gaussian expects once more."""
     frames: Literal["channels", "items"] = "channels"
     """Of sequences: all frames as channels of one grid, or each frame a grid of its own whose number is told."""
 
@@ -113,6 +114,8 @@ class VoxelRecipe(Recipe):
             raise ValueError(
                 f"grid.resolution {resolution} is no multiple of {coarsest}, which network.patch and multipliers need"
             )
+        if network.components and not self.grid.center:
+            raise ValueError("network.components needs grid.center = true: what a Gaussian expects lies about the mean")
         if network.components and self.diffusion.prediction != "x0":
             raise ValueError('network.components needs diffusion.prediction = "x0": what is corrected are clean grids')
         if network.self_conditioning and not network.components:

@@ -12,17 +12,18 @@ SIGNAL = torch.from_numpy(DIFFUSION.alphas_cumprod).float()
 
 
 class Halved(torch.nn.Module):
-    """Stands for a network: half of the last estimate it is shown. It remembers all of them."""
+    """Stands for a network: half of the last estimate it is shown. It remembers what it was given."""
 
-    estimates = 2
+    estimate_count = 2
 
     def __init__(self):
         super().__init__()
         self.factor = torch.nn.Parameter(torch.tensor(0.5))
-        self.seen = []
+        self.seen, self.labels = [], []
 
     def forward(self, x, steps, labels, shown):
         self.seen.append(shown)
+        self.labels.append(labels)
         return self.factor * shown[:, 1:]
 
 
@@ -40,8 +41,11 @@ def gaussian():
     return Gaussian.of(grids - grids.mean(0), 2)
 
 
-def test_begins_with_what_the_gaussian_expects(gaussian):
-    network = UNet(SIZE, resolution=4)
+@pytest.mark.parametrize("self_conditioning", [True, False])
+@pytest.mark.parametrize("point_width", [0, 8])
+def test_begins_with_what_the_gaussian_expects(gaussian, self_conditioning, point_width):
+    size = SIZE.model_copy(update={"self_conditioning": self_conditioning, "point_width": point_width})
+    network = UNet(size, resolution=4)
     network.initialize(0)
     x, steps = noisy()
     expected = gaussian(x, SIGNAL[steps])
@@ -54,15 +58,29 @@ def test_begins_with_what_the_gaussian_expects(gaussian):
 
 
 def test_losses_are_one_in_any_noise_where_the_gaussian_is_all_there_is_to_know():
-    data = 0.5 * torch.randn(4000, 1, 2, 2, 2, generator=torch.Generator().manual_seed(1))
+    spread = torch.logspace(0, -2, 8).reshape(1, 2, 2, 2)  # two components and an uneven rest
+    data = spread * torch.randn(4000, 1, 2, 2, 2, generator=torch.Generator().manual_seed(1))
+    data -= data.mean(0)
     network = UNet(SIZE, resolution=2)
     network.initialize(0)  # predicts nothing
-    denoiser = GridDenoiser(network, Gaussian.of(data - data.mean(0), 2), DIFFUSION)
+    denoiser = GridDenoiser(network, Gaussian.of(data, 2), DIFFUSION)
     for step in (0, 7, 19):
         steps = torch.full((len(data),), step)
         noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(step))
-        losses = denoiser.losses(DIFFUSION.losses(denoiser, data - data.mean(0), steps, noise), steps)
+        losses = denoiser.relative(DIFFUSION.losses(denoiser, data, steps, noise), steps)
         torch.testing.assert_close(losses.mean(), torch.tensor(1.0), atol=0.05, rtol=0)
+
+
+def test_the_network_is_told_labels_at_every_look(gaussian):
+    network = Halved()
+    denoiser, labels = GridDenoiser(network, gaussian, DIFFUSION), torch.tensor([2, 0, 1])
+    told = denoiser.telling(labels)
+    told(*noisy())
+    told.twice(*noisy())
+    told.remembering()(*noisy())
+    assert all(seen is labels for seen in network.labels)
+    denoiser(*noisy())
+    assert network.labels[4:] == [None]
 
 
 def test_is_shown_what_the_gaussian_expects_and_what_it_predicted_last(gaussian):
@@ -104,3 +122,5 @@ def test_grids_that_are_all_alike_are_learnt_too():
     denoise = GridDenoiser(network, Gaussian.of(torch.zeros(3, 1, 4, 4, 4), 2), DIFFUSION)
     assert not denoise(*noisy()).any()
     assert not denoise.twice(*noisy()).isnan().any()
+    x, steps = noisy()
+    assert not denoise.relative(DIFFUSION.losses(denoise, torch.zeros_like(x), steps, x), steps).any()

@@ -29,6 +29,8 @@ def test_expects_what_the_formula_of_normal_distributions_says(components, signa
     matrix = covariance(grids.flatten(1).double().numpy(), components)
     gain = signal**0.5 * matrix @ np.linalg.inv(signal * matrix + (1 - signal) * np.eye(12))
     np.testing.assert_allclose(expected.flatten(1), noisy.flatten(1).double().numpy() @ gain.T, rtol=1e-3, atol=1e-5)
+    left = matrix - signal**0.5 * gain @ matrix
+    np.testing.assert_allclose(gaussian.error(torch.tensor([signal])), np.sqrt(np.trace(left) / 12), rtol=1e-3)
 
 
 def test_components_are_orthonormal_and_all_variance_is_kept():

@@ -178,6 +178,19 @@ def test_a_cells_own_values_reach_its_prediction_past_the_few_channels_of_the_ne
     assert not {"cells.first.weight", "cells.last.weight", "cells.told.weight"} & {*model.matrices()}
 
 
+def test_a_cell_network_sees_what_is_estimated_of_its_cell():
+    size = NetworkRecipe(
+        width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, point_width=8, components=2
+    )
+    rng = torch.Generator().manual_seed(0)
+    model = UNet(size, resolution=4)
+    model.initialize(0)
+    torch.nn.init.normal_(model.cells.last.weight, generator=rng)
+    noisy, estimate = torch.randn(2, 1, 1, 4, 4, 4, generator=rng)
+    before = model(noisy, torch.tensor([3]), estimates=estimate)
+    assert (model(noisy, torch.tensor([3]), estimates=-estimate) != before).all()
+
+
 def test_a_cell_network_sees_its_cell_alone():
     size = NetworkRecipe(width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, point_width=32)
     model = UNet(size, resolution=4, channels=2).cells
@@ -196,7 +209,11 @@ def test_a_cell_network_sees_its_cell_alone():
         ({"network": {"width": 48}}, "groups 32"),
         ({"network": {"heads": 3}}, "heads 3"),
         ({"network": {"self_conditioning": True}}, "needs network.components"),
-        ({"network": {"components": 3}, "diffusion": {"prediction": "epsilon"}}, 'prediction = "x0"'),
+        ({"network": {"components": 3}}, "needs grid.center"),
+        (
+            {"grid": {"center": True}, "network": {"components": 3}, "diffusion": {"prediction": "epsilon"}},
+            'prediction = "x0"',
+        ),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(tables, words):
