@@ -197,8 +197,9 @@ class UNet(nn.Module):
         embedding = self.time_embed(sinusoids(steps, self.width))
         if labels is not None:
             embedding = embedding + self.label_emb(labels)
-        values = fold(grids, self.patch)
-        seen = values if estimates is None else torch.cat([values, fold(estimates, self.patch)], 1)
+        seen = fold(grids, self.patch)
+        if estimates is not None:
+            seen = torch.cat([seen, fold(estimates, self.patch)], 1)
         x, kept = seen, []
         for number, stage in enumerate(self.input_blocks):
             x = stage(x, embedding)
