@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -71,6 +72,7 @@ def train_embedded(
     """Train the extractor, write it into `folder` (the package's own, if None), and return its held-out accuracy."""
     settings, progress = settings or Settings(), progress or PlainProgress()
     folder = folder or Path(__file__).parent / "features" / "embedded"
+    numba.get_num_threads()  # starts its threads, at which the number of torch's is lost
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
