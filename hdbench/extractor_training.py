@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -20,6 +19,7 @@ from torch.nn import functional
 
 from hdbench.datasets.procedural.dataset import MESH_CATEGORIES, VERSION, Procedural
 from hdbench.extractors import EMBEDDED, save_extractor
+from hdbench.features.extraction import one_thread
 from hdbench.features.pointnet2 import PointNet2
 from hdbench.geometry.normalisation import unit_deviation
 from hdbench.geometry.sampling import sample_surface
@@ -72,17 +72,12 @@ def train_embedded(
     """Train the extractor, write it into `folder` (the package's own, if None), and return its held-out accuracy."""
     settings, progress = settings or Settings(), progress or PlainProgress()
     folder = folder or Path(__file__).parent / "features" / "embedded"
-    numba.get_num_threads()  # starts its threads, at which the number of torch's is lost
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):  # initial weights and dropout draw from torch's global state
-            torch.manual_seed(derive_seed(settings.seed, "features", "torch"))
-            classes, train, test = labelled_clouds(settings, progress)
-            network = _fit(PointNet2(len(classes)), train, settings, progress)
-            accuracy = _accuracy(network, test, settings)
-    finally:
-        torch.set_num_threads(before)
+    # initial weights and dropout draw from torch's global state
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(settings.seed, "features", "torch"))
+        classes, train, test = labelled_clouds(settings, progress)
+        network = _fit(PointNet2(len(classes)), train, settings, progress)
+        accuracy = _accuracy(network, test, settings)
     facts = {
         "version": 1,
         "classes": classes,

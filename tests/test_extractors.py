@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections import UserDict
 
 import numpy as np
@@ -190,3 +192,17 @@ class TestImport:
 def test_the_description_is_json(tmp_path, network):
     save_extractor("mine", network, {"classes": 40}, tmp_path)
     assert json.loads((tmp_path / "mine.json").read_text()).keys() == {"architecture", "classes", "sha256"}
+
+
+def test_kernels_that_start_their_threads_leave_torch_one():
+    code = """
+import torch
+from hdbench.features.extraction import one_thread
+from hdbench.geometry.point_operations import farthest_points
+torch.set_num_threads(2)
+with one_thread():
+    farthest_points(torch.randn(2, 64, 3), 8)
+    print(torch.get_num_threads())
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["1"]

@@ -242,7 +242,7 @@ def denoise(block: Block) -> Float32:
     process = block.recipe.diffusion.build().respaced(sampling.steps)
     clip = None if block.clip is None else torch.tensor(block.clip, device=block.device)[:, None]
     threads = 1 if block.device == "cpu" else block.recipe.training.threads
-    with torch.inference_mode(), fixed_threads(1), kernel_threads(threads):
+    with torch.inference_mode(), kernel_threads(threads), fixed_threads(1):  # last: starting numba sets torch's
         trajectory = process.trajectory(
             block.denoiser, noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta, clip=clip
         )

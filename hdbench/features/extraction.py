@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ def extract_features(points: Float32, extractor: Extractor, *, device: str = "cp
     """
     network = extractor.network.to(device)
     features = np.empty((len(points), FEATURES), np.float32)
-    with torch.inference_mode(), _one_thread(), progress.task("features", len(points)) as task:
+    with torch.inference_mode(), one_thread(), progress.task("features", len(points)) as task:
         for index, cloud in enumerate(points):
             features[index] = network(torch.from_numpy(np.ascontiguousarray(cloud))[None].to(device)).features.cpu()[0]
             task.advance()
@@ -71,8 +72,9 @@ def network_of(state: Mapping[str, Any], where: str) -> PointNet2:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Matrix products on one thread: how they are cut among several could show in the last bit."""
+    numba.get_num_threads()  # starts its threads: done later, by its first kernel, that would set torch's number too
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
