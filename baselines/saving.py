@@ -37,8 +37,7 @@ def save_model(method: Method, folder: Path, *, report: Mapping[str, Any], tenso
     """Write a model; same model, same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
-    recipe: Recipe = method.recipe  # type: ignore[attr-defined]
-    description = {"method": method.name, "version": method.version, "recipe": recipe.model_dump(mode="json")}
+    description = {"method": method.name, "version": method.version, "recipe": method.recipe.model_dump(mode="json")}
     text = json.dumps(description | {"report": report}, indent=1, ensure_ascii=False)
     write_atomic(folder / "model.json", text + "\n")
 

@@ -223,7 +223,8 @@ class Run:
 
     def _obtain(self, entrant: Entrant) -> Artefact:
         if entry := self.published.get(entrant.name):
-            return obtain_published(self.workshop, entrant.method, entry)
+            published = obtain_published(self.workshop, entrant.method, entry)
+            return stages.set_sampling(self.workshop, entrant, published)
         return stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
 
     def _scoring(self, drawn: _Drawn, prepared: _Prepared) -> Scoring:

@@ -61,6 +61,9 @@ class Method(ABC):
     """True for pseudo-methods whose score is known in advance; they alone may ask for the test split."""
     recipe_type: ClassVar[type[Recipe]] = Recipe
 
+    recipe: Recipe
+    """What it was fitted with, for methods that keep it."""
+
     @classmethod
     def load_recipe(
         cls, source: str, circumstances: Iterable[str] = (), *, changes: Changes = MappingProxyType({})
@@ -99,6 +102,13 @@ class Method(ABC):
     @abstractmethod
     def load(cls, folder: Path, context: Context) -> Self:
         """The model written by `save`."""
+
+    def sample_by(self, recipe: Recipe) -> None:
+        """Sample as `recipe` says from now on, after `save` and `load` as well.
+
+        It differs from the recipe of the fit in `Recipe.sampling_fields`; never called where there are none.
+        """
+        self.recipe = recipe
 
     def fit_from_fields(self, fields: Path, recipe: Recipe, context: Context) -> None:
         """Learn as `fit` does, from neural fields that the training shapes were turned into before.

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,6 +26,17 @@ class Recipe(BaseModel):
     """Base of all recipes: frozen, and strict about what it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sampling_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that no fit reads, sampling alone: a model that is fitted may be given others."""
+
+    def of_fit(self) -> dict[str, Any]:
+        """What a fit hangs on, as JSON has it: all fields but the `sampling_fields`."""
+        return self.model_dump(mode="json", exclude=set(self.sampling_fields))
+
+    def of_sampling(self) -> dict[str, Any]:
+        """The `sampling_fields`, as JSON has them."""
+        return self.model_dump(mode="json", include=set(self.sampling_fields))
 
 
 SomeRecipe = TypeVar("SomeRecipe", bound=Recipe)

@@ -29,6 +29,9 @@ PREPARE_VERSION = 1
 MODEL_VERSION = 1
 SAMPLE_VERSION = 1
 
+FIT = "fit.json"
+"""File of a model's artefact: what `FitRecord` holds."""
+
 CHUNK = 32
 """Shapes prepared per unit of work."""
 CHUNK_AT_HAND = 512
@@ -129,18 +132,37 @@ def obtain(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: int)
     Controls see every split of the dataset, methods all but the test split.
     """
     view = dataset if entrant.method.is_control else LearningView(dataset)
-    key = model_key(workshop, dataset, entrant, seed=seed)
+    key = _fit_key(workshop, entrant, seed, dataset=dataset.fingerprint())
     return _fitted(workshop, entrant, seed, key, lambda model, context: model.fit(view, entrant.recipe, context))
 
 
 def model_key(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: int) -> Key:
     """The key under which `obtain` leaves a model."""
-    return Key("model", MODEL_VERSION, {**_fit_inputs(workshop, entrant, seed), "dataset": dataset.fingerprint()})
+    return _set_key(entrant, _fit_key(workshop, entrant, seed, dataset=dataset.fingerprint()))
+
+
+def set_sampling(workshop: Workshop, entrant: Entrant, model: Artefact) -> Artefact:
+    """`model`, which any recipe with the same fit may have given, as it samples by the recipe of `entrant`."""
+
+    def make(workspace: Path) -> None:
+        loaded = entrant.method.load(model.folder / "model", workshop.context(workspace, seed=0))
+        loaded.sample_by(entrant.recipe)
+        loaded.save(workspace / "model")
+        shutil.copyfile(model.folder / FIT, workspace / FIT)
+
+    key = _set_key(entrant, model.key)
+    return model if key is model.key else workshop.store.get_or_make(key, make)
+
+
+def _set_key(entrant: Entrant, fitted: Key) -> Key:
+    """That of a model set to sample by a recipe; `fitted` itself where the recipe has nothing to set."""
+    sampling = entrant.recipe.of_sampling()
+    return Key("model", MODEL_VERSION, {"fitted": fitted.digest, "sampling": sampling}) if sampling else fitted
 
 
 def obtain_from_fields(workshop: Workshop, fields: Path, entrant: Entrant, *, seed: int) -> Artefact:
     """The model of `entrant`, fitted on the neural fields in the folder `fields` where the store has none."""
-    key = Key("model", MODEL_VERSION, {**_fit_inputs(workshop, entrant, seed), "fields": folder_digest(fields)})
+    key = _fit_key(workshop, entrant, seed, fields=folder_digest(fields))
     return _fitted(
         workshop, entrant, seed, key, lambda model, context: model.fit_from_fields(fields, entrant.recipe, context)
     )
@@ -186,15 +208,16 @@ def folder_digest(folder: Path) -> str:
     return digest({path.relative_to(folder).as_posix(): file_digest(path) for path in files})
 
 
-def _fit_inputs(workshop: Workshop, entrant: Entrant, seed: int) -> dict[str, Any]:
-    return {
+def _fit_key(workshop: Workshop, entrant: Entrant, seed: int, **learnt_from: Any) -> Key:
+    inputs = {
         "method": entrant.name,
         "class": f"{entrant.method.__module__}.{entrant.method.__qualname__}",
         "method_version": entrant.method.version,
-        "recipe": entrant.recipe.model_dump(mode="json"),
+        "recipe": entrant.recipe.of_fit(),
         "seed": seed,
         "device": workshop.device,
     }
+    return Key("model", MODEL_VERSION, inputs | learnt_from)
 
 
 def _fitted(
@@ -217,7 +240,7 @@ def _fitted(
         _record_fit(workspace, model, fit_s=seconds, peak_memory_bytes=cost.peak_memory_bytes)
         shutil.rmtree(scratch)
 
-    return workshop.store.get_or_make(key, make)
+    return set_sampling(workshop, entrant, workshop.store.get_or_make(key, make))
 
 
 def _record_fit(folder: Path, model: Method, *, fit_s: float | None, peak_memory_bytes: int | None) -> None:
@@ -229,7 +252,7 @@ def _record_fit(folder: Path, model: Method, *, fit_s: float | None, peak_memory
         "sample_limit": model.sample_limit,
         "reference_ids": model.reference_ids,
     }
-    write_atomic(folder / "fit.json", json.dumps(record))
+    write_atomic(folder / FIT, json.dumps(record))
 
 
 @dataclass(frozen=True)
@@ -246,7 +269,7 @@ class FitRecord:
     @classmethod
     def of(cls, model: Artefact) -> "FitRecord":
         """The record of the model in `model`."""
-        return cls(**json.loads((model.folder / "fit.json").read_text(encoding="utf-8")))
+        return cls(**json.loads((model.folder / FIT).read_text(encoding="utf-8")))
 
 
 def draw(workshop: Workshop, method: type[Method], model: Artefact, *, count: int, seed: int) -> Artefact:

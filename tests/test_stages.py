@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from hdbench import stages
 from hdbench.datasets.folder import Folder
 from hdbench.evaluation import PointSet
-from hdbench.method import get_method
+from hdbench.method import Method, get_method
 from hdbench.metrics.protocols import get_protocol
 from hdbench.progress import Progress
+from hdbench.recipe import Recipe
 from hdbench.scoring import SCORE_VERSION, Scoring, read_scores, score
 from hdbench.shape_files import ShapeSet
+from hdbench.shapes import PointCloud
 from hdbench.stages import Entrant, Workshop
 from hdbench.store import Store
 
@@ -92,3 +95,53 @@ def test_the_names_of_shapes_are_part_of_what_scores_are_made_from(workshop, dat
 def test_everything_is_found_again(workshop, dataset):
     walk(workshop, dataset)
     assert not walk(workshop, dataset)[2].fresh
+
+
+class DotsRecipe(Recipe):
+    sampling_fields = frozenset({"scale"})
+
+    place: float = 0.0
+    scale: float = 1.0
+
+
+class Dots(Method):
+    """Two dots at a place learnt, as far from each other as sampling is told."""
+
+    name, title, output, recipe_type = "dots", "Dots", "points", DotsRecipe
+    fits: ClassVar[list[DotsRecipe]]
+
+    def fit(self, dataset, recipe, context):
+        self.recipe = recipe
+        self.fits.append(recipe)
+
+    def sample(self, indices, seed, context):
+        for _ in indices:
+            yield PointCloud(
+                np.array([[self.recipe.place] * 3, [self.recipe.place + self.recipe.scale] * 3], np.float32)
+            )
+
+    def save(self, folder):
+        folder.mkdir()
+        (folder / "recipe.json").write_text(self.recipe.model_dump_json())
+
+    @classmethod
+    def load(cls, folder, context):
+        model = cls()
+        model.recipe = DotsRecipe.model_validate_json((folder / "recipe.json").read_text())
+        return model
+
+
+def test_a_model_samples_otherwise_without_another_fit(workshop, dataset, monkeypatch):
+    monkeypatch.setattr(Dots, "fits", [], raising=False)
+    extents, models = [], []
+    for recipe in (DotsRecipe(scale=2), DotsRecipe(scale=3), DotsRecipe(scale=2), DotsRecipe(place=9, scale=2)):
+        entrant = Entrant(Dots, recipe)
+        model = stages.obtain(workshop, dataset, entrant, seed=0)
+        assert model.key == stages.model_key(workshop, dataset, entrant, seed=0)
+        assert Dots.load(model.folder / "model", None).recipe == recipe
+        points = ShapeSet.open(stages.draw(workshop, Dots, model, count=1, seed=0).folder).points
+        extents.append(float(np.ptp(points)))
+        models.append(model.key.digest)
+    assert extents == [2, 3, 2, 2]
+    assert len(set(models)) == 3
+    assert [fit.place for fit in Dots.fits] == [0, 9]

@@ -1,5 +1,7 @@
 """The hyperparameters of DPC. Their defaults are the paper's."""
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from hdbench.recipe import Recipe
@@ -61,6 +63,8 @@ class SamplingRecipe(BaseModel):
 
 class DPCRecipe(Recipe):
     """Clouds, networks, diffusion, objective, training, sampling."""
+
+    sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
 
     clouds: CloudsRecipe = CloudsRecipe()
     network: NetworkRecipe = NetworkRecipe()

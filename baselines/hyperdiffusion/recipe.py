@@ -1,6 +1,6 @@
 """The hyperparameters of HyperDiffusion."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -62,6 +62,8 @@ class SamplingRecipe(BaseModel):
 
 class HyperDiffusionRecipe(Recipe):
     """Fields, denoiser, diffusion, training, sampling. The defaults of all parts are the paper's."""
+
+    sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
 
     fields: FittingRecipe = FittingRecipe()
     denoiser: DenoiserRecipe = DenoiserRecipe()

@@ -1,6 +1,6 @@
 """The hyperparameters of PVD."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -89,6 +89,8 @@ class SamplingRecipe(BaseModel):
 
 class PVDRecipe(Recipe):
     """Data, network, diffusion, training, sampling. The defaults of PVD's own parts are the paper's."""
+
+    sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
 
     data: DataRecipe = DataRecipe()
     network: NetworkRecipe = NetworkRecipe()

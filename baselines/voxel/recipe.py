@@ -1,6 +1,6 @@
 """The hyperparameters of voxel diffusion."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -99,6 +99,8 @@ class SamplingRecipe(BaseModel):
 
 class VoxelRecipe(Recipe):
     """Grids, network, diffusion, training, sampling. The defaults of all parts are the original's."""
+
+    sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
 
     grid: GridRecipe = GridRecipe()
     network: NetworkRecipe = NetworkRecipe()

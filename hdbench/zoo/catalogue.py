@@ -81,12 +81,12 @@ def get_entry(name: str) -> Entry:
 
 
 def recipe_hash(recipe: "Recipe") -> str:
-    """What tells recipes apart: sha256 of all fields as resolved."""
-    return digest(recipe.model_dump(mode="json"))
+    """What tells fits apart: sha256 of all fields as resolved, but those that only sampling reads."""
+    return digest(recipe.of_fit())
 
 
 def find_model(method: str, dataset: "Dataset", recipe: "Recipe", *, among: Iterable[Entry]) -> Entry | None:
-    """The published model of `method` that this very recipe gives on this very dataset, or None."""
+    """The published model of `method` that a fit by this very recipe gives on this very dataset, or None."""
     wanted = (method, dataset.category, dataset.name, digest(dataset.fingerprint()), recipe_hash(recipe))
     return next((entry for entry in among if _identity(entry.manifest) == wanted), None)
 

@@ -117,7 +117,7 @@ class Manifest(Record):
     """The version of the method that trained it."""
     preset: Text
     recipe: Sha256
-    """sha256 of the preset's recipe as resolved for the data."""
+    """sha256 of the preset's recipe as resolved for the data, less what only sampling reads: `recipe_hash`."""
     category: Name
     status: Status
     """Whether it reproduces what its paper or its training run reported."""

@@ -1,5 +1,6 @@
 """The models that come with hdbench: whole, small, described by their cards, and used by runs."""
 
+import json
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -77,3 +78,5 @@ def test_a_run_with_its_preset_uses_it(folder, workshop):
     entrant = make_entrant(get_method(manifest.method), data, preset, tuple(changes))
     found = find_model(manifest.method, data, entrant.recipe, among=entries())
     assert found == entry, "the recipe or the data have changed since it was trained"
+    stated = json.loads((folder / "model.json").read_text(encoding="utf-8"))["recipe"]
+    assert type(entrant.recipe).model_validate(stated) == entrant.recipe, "its scores are those of other sampling"

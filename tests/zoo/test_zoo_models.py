@@ -10,10 +10,11 @@ from hub_server import OTHER_TOKEN
 from safetensors.numpy import load_file, save_file
 
 from hdbench.benchmark import Plan, Run
+from hdbench.method import get_method
 from hdbench.progress import Progress
 from hdbench.results import load_results
-from hdbench.store import Store, digest, file_digest
-from hdbench.zoo.catalogue import Entry, open_entry
+from hdbench.store import Store, file_digest
+from hdbench.zoo.catalogue import Entry, open_entry, recipe_hash
 from hdbench.zoo.exchange import pull, push
 from hdbench.zoo.fetch import fetch
 from hdbench.zoo.manifest import parse_manifest, to_toml
@@ -41,7 +42,8 @@ def test_an_entry_says_what_its_run_found(made, trained):
     run, store = trained
     (row,) = load_results(run).rows
     manifest = made.manifest
-    assert (manifest.method, manifest.category, manifest.recipe) == ("ellipsoids", "chair", digest(row.recipe))
+    recipe = get_method("ellipsoids").recipe_type.model_validate(row.recipe)
+    assert (manifest.method, manifest.category, manifest.recipe) == ("ellipsoids", "chair", recipe_hash(recipe))
     assert manifest.dataset.version == load_results(run).dataset.fingerprint
     stated = {(score.metric, score.value, score.interval) for score in manifest.expected}
     known = {(score.metric, score.value, score.interval) for score in row.scores if score.interval}
@@ -64,12 +66,22 @@ def test_a_run_uses_it(command, zoo, tmp_path, trained):
     assert (row.source, before.source) == ("zoo", "trained")
     assert row.samples.sha256 == before.samples.sha256
     assert row.scores == before.scores
-    assert not (tmp_path / "store" / "artefacts" / "model").exists()
+    (model,) = (tmp_path / "store" / "artefacts" / "model").iterdir()
+    assert model.name == row.model
+
+
+def test_a_run_may_sample_it_otherwise(command, zoo, tmp_path):
+    for name, changes in (("as it is", ()), ("wider", ("--set", "spread=2")), ("coarser", ("--preset", "smoke"))):
+        assert command("run", *LIMITED, *changes, "--out", name)[0] == 0
+    plain, wider, coarser = (load_results(tmp_path / name).rows[0] for name in ("as it is", "wider", "coarser"))
+    assert (plain.source, wider.source, coarser.source) == ("zoo", "zoo", "zoo")
+    assert len({plain.samples.sha256, wider.samples.sha256, coarser.samples.sha256}) == 3
+    assert (wider.title, wider.recipe["spread"]) == ("Ellipsoids (spread=2)", 2)
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"train": True}, {"changes": ("spread=0.5",)}, {"preset": "smoke"}, {"limit": 11}, {"limit": None}],
+    [{"train": True}, {"changes": ("smallest=0.1",)}, {"limit": 11}, {"limit": None}],
     ids=str,
 )
 def test_a_run_trains_what_the_zoo_does_not_have(zoo, workshop, tmp_path, changes):

@@ -22,6 +22,10 @@ from hdbench.shapes import Float32, Kind, Mesh
 class EllipsoidRecipe(Recipe):
     """The hyperparameters; `recipes/*.toml` are its presets."""
 
+    sampling_fields: ClassVar[frozenset[str]] = frozenset({"subdivisions", "spread"})
+
+    smallest: float = Field(default=1e-6, gt=0)
+    """What thinner bounding boxes are taken to measure, so that they have logarithms."""
     subdivisions: int = Field(default=3, ge=0, le=6)
     """Of the icosahedron that samples are made from."""
     spread: float = Field(default=1.0, ge=0)
@@ -57,7 +61,7 @@ class Ellipsoids(Method):
                 shape = dataset.shape(name)
                 assert isinstance(shape, Mesh)
                 low, high = shape.vertices.min(0), shape.vertices.max(0)
-                rows.append(np.concatenate([(low + high) / 2, np.log(np.maximum(high - low, 1e-6) / 2)]))
+                rows.append(np.concatenate([(low + high) / 2, np.log(np.maximum(high - low, recipe.smallest) / 2)]))
                 task.advance()
         measured = np.array(rows, np.float64)
         values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(measured.T)))
