@@ -23,13 +23,16 @@ from ..units import block_noise, samples_in_blocks
 from .denoiser import GridDenoiser
 from .gaussian import Gaussian
 from .network import UNet
-from .recipe import NetworkRecipe, VoxelRecipe
+from .recipe import VoxelRecipe
 from .voxels import shape_of, voxelize_all
+from .window import Edges, Window
 
 MULTIPLICATIONS_PER_SECOND = 4e10
 """Of one core, in the U-Net: for the estimate of time only, as are the next two."""
 FRAMES = 16
 OCCUPANCY_SECONDS = 3.5e-6
+CROPPED = 0.5
+"""What is left of a cube, so far as one can say before its grids are made."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class FitReport:
     """Reason by name of training shape."""
     placement: Placement
     """Where samples are put: the mean centre and median scale of the training shapes."""
+    window: Window
+    """What is denoised of each grid; elsewhere samples are as the mean."""
     checkpoint_rule: str
     loss_curve: list[tuple[int, float]]
 
@@ -81,15 +86,16 @@ class VoxelDiffusion(Method):
         """See `Method.estimate_seconds`: from the multiplications of the network and the places asked for occupancy."""
         recipe = _own(recipe)
         grid, shapes = recipe.grid, len(dataset.ids("train"))
-        frames = FRAMES if dataset.kind == "sequence" else 1
-        items = frames if recipe.network.frames == "items" else 1
-        forward = multiplications(recipe.network, grid.resolution, frames // items)
+        frames = FRAMES if dataset.kind == "sequence" else None
+        items = FRAMES if frames_are_items(recipe, frames) else 1
+        cropped = CROPPED if grid.crop else 1.0
+        forward = cropped * multiplications(recipe, frames, Window.whole(grid.resolution).edges)
         passes = 3.5 if recipe.network.self_conditioning else 3.0  # the gradient's counts as two
         trained = passes * recipe.training.total_steps(shapes * items) * recipe.training.batch_size
         drawn = recipe.sampling.steps * items * count
         places = grid.resolution**3 * (0.2 + 0.1 * grid.subdivisions**3)
-        voxelizing = shapes * frames * (places * OCCUPANCY_SECONDS if grid.content == "share" else 0.1)
-        meshing = 0.01 * frames * count
+        voxelizing = shapes * (frames or 1) * (places * OCCUPANCY_SECONDS if grid.content == "share" else 0.1)
+        meshing = 0.01 * (frames or 1) * count
         return 5 + (forward * (trained + drawn) / MULTIPLICATIONS_PER_SECOND + voxelizing) / 2 + meshing
 
     def fit(self, dataset: Dataset, recipe: Recipe, context: Context) -> None:
@@ -97,11 +103,14 @@ class VoxelDiffusion(Method):
         self.recipe = _own(recipe)
         collection = voxelize_all(dataset, dataset.ids("train"), self.recipe.grid, context)
         frames = collection.values.shape[1] if dataset.kind == "sequence" else None
-        self._build(frames, context.device)
-        self.network.initialize(derive_seed(context.seed, "network"))
         grids = torch.from_numpy(collection.values)  # (N, T, R, R, R)
+        window = Window.whole(self.recipe.grid.resolution)
+        if self.recipe.grid.crop:
+            window = Window.around(grids, multiple=self.recipe.network.coarsest)
+        self._build(frames, window.edges, context.device)
+        self.network.initialize(derive_seed(context.seed, "network"))
         self.mean = grids.mean(0, dtype=torch.float64).float() * self.recipe.grid.center
-        grids = grids - self.mean
+        grids = window.of(grids - self.mean).contiguous()
         labels: Tensor | None = None
         if frames_are_items(self.recipe, frames):
             labels = torch.arange(grids.shape[1]).repeat(len(grids))
@@ -140,6 +149,7 @@ class VoxelDiffusion(Method):
             frames=frames,
             left_out=collection.left_out,
             placement=collection.placement,
+            window=window,
             checkpoint_rule=trained.rule,
             loss_curve=trained.curve,
         )
@@ -155,18 +165,28 @@ class VoxelDiffusion(Method):
         drawn = samples_in_blocks(
             denoise,
             lambda block: Block(
-                self.network, self.gaussian, self.recipe, self.report.frames, block, seed, context.device
+                self.network,
+                self.gaussian,
+                self.recipe,
+                self.report.frames,
+                self.report.window.edges,
+                block,
+                seed,
+                context.device,
             ),
             indices,
             self.recipe.sampling.block,
             context=context,
             description="denoising voxels",
         )
-        return (values + self.mean.numpy() for values in drawn)
+        for values in drawn:
+            grids = self.mean.clone()
+            self.report.window.of(grids).add_(torch.from_numpy(values))
+            yield grids.numpy()
 
-    def _build(self, frames: int | None, device: str) -> None:
+    def _build(self, frames: int | None, edges: Edges, device: str) -> None:
         """A network of the recipe's size, its parameters yet to come."""
-        self.network = unet(self.recipe, frames).to(device)
+        self.network = unet(self.recipe, frames, edges).to(device)
         self.network.eval()
 
     def save(self, folder: Path) -> None:
@@ -183,8 +203,10 @@ class VoxelDiffusion(Method):
         with reading_model(cls, VoxelRecipe, folder) as stored:
             model.recipe = stored.recipe
             placement = Placement.from_json(stored.report["placement"])
-            model.report = FitReport(**stored.report | {"placement": placement})
-            model._build(model.report.frames, context.device)
+            whole = asdict(Window.whole(model.recipe.grid.resolution))  # of models that are older than windows
+            window = Window.from_json(stored.report.get("window", whole))
+            model.report = FitReport(**stored.report | {"placement": placement, "window": window})
+            model._build(model.report.frames, window.edges, context.device)
             model.mean = stored.tensors["grid.mean"]
             model.network.load_state_dict(stored.network("network."))
             model.gaussian = None
@@ -206,14 +228,15 @@ class Block:
     gaussian: Gaussian | None
     recipe: VoxelRecipe
     frames: int | None
+    edges: Edges
     number: int
     seed: int
     device: str
 
 
 def denoise(block: Block) -> Float32:
-    """Samples (block size, T, R, R, R), less the mean of grids. On the CPU one thread works, whatever there are."""
-    sampling, size = block.recipe.sampling, block.recipe.grid.resolution
+    """Samples (block size, T, X, Y, Z) of the window, less the mean. On the CPU one thread works."""
+    sampling = block.recipe.sampling
     frames, apart = block.frames or 1, frames_are_items(block.recipe, block.frames)
     items = frames if apart else 1
     normal = block_noise(block.seed, "voxel", block.number, sampling.block, block.device)
@@ -221,7 +244,7 @@ def denoise(block: Block) -> Float32:
 
     def noise() -> Tensor:
         """Of each sample its own, and for frames that are items the same: only so do they show one shape."""
-        return normal(frames // items, size, size, size).repeat_interleave(items, 0)
+        return normal(frames // items, *block.edges).repeat_interleave(items, 0)
 
     process = block.recipe.diffusion.build()
     denoiser = GridDenoiser(block.network, block.gaussian, process).telling(labels)
@@ -235,7 +258,7 @@ def denoise(block: Block) -> Float32:
             clip=sampling.clip,
         )
         grids = deque(trajectory, maxlen=1).pop()
-    return grids.reshape(sampling.block, frames, size, size, size).cpu().numpy()
+    return grids.reshape(sampling.block, frames, *block.edges).cpu().numpy()
 
 
 def frames_are_items(recipe: VoxelRecipe, frames: int | None) -> bool:
@@ -243,21 +266,22 @@ def frames_are_items(recipe: VoxelRecipe, frames: int | None) -> bool:
     return frames is not None and recipe.network.frames == "items"
 
 
-def unet(recipe: VoxelRecipe, frames: int | None) -> UNet:
-    """The network for meshes (`frames` None) or for sequences of that many frames."""
-    size, resolution = recipe.network, recipe.grid.resolution
+def unet(recipe: VoxelRecipe, frames: int | None, edges: Edges) -> UNet:
+    """The network for grids of meshes (`frames` None) or of sequences of that many frames."""
+    size = recipe.network
     if frames is None:
-        return UNet(size, resolution=resolution)
+        return UNet(size, edges=edges)
     if size.frames == "items":
-        return UNet(size, resolution=resolution, labels=frames)
-    return UNet(size, resolution=resolution, channels=frames)
+        return UNet(size, edges=edges, labels=frames)
+    return UNet(size, edges=edges, channels=frames)
 
 
-def multiplications(size: NetworkRecipe, resolution: int, channels: int) -> int:
-    """Multiplications of a forward pass over one grid of so many channels."""
+def multiplications(recipe: VoxelRecipe, frames: int | None, edges: Edges) -> int:
+    """Multiplications of a forward pass over the grids of one item: a shape, or a frame where frames are items."""
+    channels = 1 if frames is None or recipe.network.frames == "items" else frames
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network = UNet(size, resolution=resolution, channels=channels)
-        grid = torch.empty(1, channels, *[resolution] * 3)
+        network = unet(recipe, frames, edges)
+        grid = torch.empty(1, channels, *edges)
         estimates = grid.repeat(1, network.estimate_count, 1, 1, 1) if network.estimate_count else None
         network(grid, torch.zeros(1, dtype=torch.int64), estimates=estimates)
     return counter.get_total_flops() // 2

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .recipe import NetworkRecipe
+from .window import Edges
 
 LONGEST_PERIOD = 10_000.0
 
@@ -157,12 +158,12 @@ class UNet(nn.Module):
     """Predicts clean grids from noisy ones.
 
     `channels` is the number of values per voxel (frames, where these are channels). With `labels` the network is also
-    told one of that many numbers for each item (the frame, where frames are items of their own). `resolution` is that
-    of the grids; only learned positions tie the network to it. With `size.components` it is shown `estimate_count`
+    told one of that many numbers for each item (the frame, where frames are items of their own). `edges` are those of
+    the grids; only learned positions tie the network to them. With `size.components` it is shown `estimate_count`
     estimates of the clean grids beside the noisy ones, and corrects the first of them, which is a Gaussian's.
     """
 
-    def __init__(self, size: NetworkRecipe, *, resolution: int, channels: int = 1, labels: int | None = None) -> None:
+    def __init__(self, size: NetworkRecipe, *, edges: Edges, channels: int = 1, labels: int | None = None) -> None:
         super().__init__()
         self.patch = size.patch
         self.width = size.width
@@ -175,7 +176,7 @@ class UNet(nn.Module):
         if labels is not None:
             self.label_emb = nn.Embedding(labels, 4 * size.width)
         if size.positions:
-            self.positions = nn.Parameter(torch.zeros(1, size.width, *[resolution // size.patch] * 3))
+            self.positions = nn.Parameter(torch.zeros(1, size.width, *[edge // size.patch for edge in edges]))
         builder = _Builder(size)
         self.input_blocks = nn.ModuleList(builder.down(shown))
         self.middle_block = builder.middle()

@@ -27,6 +27,8 @@ class GridRecipe(BaseModel):
     """Power that `share` is raised to; below 1 it lifts what is thinner than a voxel."""
     center: bool = False
     """Learn how grids differ from the mean of the training grids, not the grids themselves."""
+    crop: bool = False
+    """Denoise only the box of voxels outside of which all training grids are alike."""
     unit: int = Field(default=8, ge=1)
     """Shapes per unit of work: the grain at which voxelising resumes."""
 
@@ -71,6 +73,11 @@ class NetworkRecipe(BaseModel):
     frames: Literal["channels", "items"] = "channels"
     """Of sequences: all frames as channels of one grid, or each frame a grid of its own whose number is told."""
 
+    @property
+    def coarsest(self) -> int:
+        """Voxels per axis that become one cell where the grid is coarsest: edges must be multiples."""
+        return self.patch * 2 ** (len(self.multipliers) - 1)
+
     def heads_at(self, channels: int) -> int:
         """Attention heads where there are `channels` channels."""
         return self.heads if self.heads is not None else max(1, channels // self.head_channels)
@@ -111,11 +118,13 @@ class VoxelRecipe(Recipe):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         network, resolution = self.network, self.grid.resolution
-        coarsest = network.patch * 2 ** (len(network.multipliers) - 1)
-        if resolution % coarsest:
+        if resolution % network.coarsest:
             raise ValueError(
-                f"grid.resolution {resolution} is no multiple of {coarsest}, which network.patch and multipliers need"
+                f"grid.resolution {resolution} is no multiple of {network.coarsest}, "
+                "which network.patch and multipliers need"
             )
+        if self.grid.crop and not self.grid.center:
+            raise ValueError("grid.crop needs grid.center = true: what is cropped is where all grids are as their mean")
         if network.components and not self.grid.center:
             raise ValueError("network.components needs grid.center = true: what a Gaussian expects lies about the mean")
         if network.components and self.diffusion.prediction != "x0":

@@ -1,11 +1,14 @@
 import filecmp
 import json
+import shutil
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from hdbench_baselines.voxel.method import VoxelDiffusion, multiplications, unet
 from hdbench_baselines.voxel.recipe import NetworkRecipe
+from hdbench_baselines.voxel.window import Window
 
 from hdbench.conformance import ToySolids, check_method
 from hdbench.datasets.base import LearningView
@@ -56,7 +59,7 @@ def test_presets_are_valid(name, kind):
 
 @pytest.mark.parametrize("kind", ["mesh", "sequence"])
 def test_default_models_stay_small(kind):
-    model = unet(preset("default", kind), None if kind == "mesh" else 16)
+    model = unet(preset("default", kind), None if kind == "mesh" else 16, (24, 24, 24))
     assert sum(p.numel() for p in model.parameters()) < 5_000_000
 
 
@@ -68,12 +71,12 @@ def test_paper_is_the_originals():
     assert recipe.training.total_steps(2749) == 516_000
     np.testing.assert_allclose(recipe.diffusion.build().alphas_cumprod[-1], 0.006353, rtol=1e-4)
     assert recipe.training.ema is None
-    assert sum(p.numel() for p in unet(recipe, None).parameters()) == 10_420_289
+    assert sum(p.numel() for p in unet(recipe, None, (24, 24, 24)).parameters()) == 10_420_289
 
 
 def test_multiplications_are_those_of_the_convolutions():
-    size = NetworkRecipe(width=4, groups=2, multipliers=(1,), blocks=1, attention=())
-    total = multiplications(size, 4, 1)
+    recipe = preset("paper", width=4, groups=2, multipliers=(1,), blocks=1, attention=())
+    total = multiplications(recipe, None, (4, 4, 4))
     convolutions = 27 * 64 * (4 + 2 * 16 + 4 * 16 + 2 * (32 + 16) + 4)  # ends, down, middle, up
     others = 64 * (2 * 8 * 4) + 64 * (16 * 3 + 16) + 2 * 64 * 64 * 4 + (4 * 16 + 16 * 16) + 5 * 16 * 4
     assert total == convolutions + others
@@ -141,6 +144,38 @@ def test_frames_that_are_items_start_from_one_noise(tmp_path):
     model.mean[1:] = model.mean[:1]
     (sample,) = model.sample([0], 0, context(tmp_path))
     assert all(same(frame, sample.frames[0]) for frame in sample.frames[1:])
+
+
+class FlatSolids(ToySolids):
+    """Solids that leave much of a cube empty."""
+
+    def _half_extents(self, name):
+        return super()._half_extents(name) * (1, 0.2, 1)
+
+
+def test_a_model_denoises_its_window_alone(tmp_path):
+    model = VoxelDiffusion()
+    recipe = preset("smoke")
+    recipe = recipe.model_copy(update={"grid": recipe.grid.model_copy(update={"crop": True})})
+    model.fit(LearningView(FlatSolids()), recipe, context(tmp_path / "workspace"))
+    window = model.report.window
+    assert window.edges == (12, 4, 12)
+    grids = np.stack(list(model.sample_grids(range(3), 0, context(tmp_path))))
+    outside = grids - model.mean.numpy()
+    window.of(torch.from_numpy(outside)).zero_()
+    assert not outside.any()
+    assert window.of(torch.from_numpy(grids - model.mean.numpy())).std() > 0.1
+    model.save(tmp_path / "model")
+    assert VoxelDiffusion.load(tmp_path / "model", context(tmp_path)).report.window == window
+
+
+def test_a_model_older_than_windows_denoises_all_of_the_cube(fitted, tmp_path):
+    _, folder = fitted
+    shutil.copytree(folder / "model", tmp_path / "model")
+    described = json.loads((tmp_path / "model" / "model.json").read_text(encoding="utf-8"))
+    assert described["report"].pop("window") == {"start": [0, 0, 0], "edges": [12, 12, 12]}
+    (tmp_path / "model" / "model.json").write_text(json.dumps(described), encoding="utf-8")
+    assert VoxelDiffusion.load(tmp_path / "model", context(tmp_path)).report.window == Window.whole(12)
 
 
 def test_point_clouds_are_refused():

@@ -45,7 +45,7 @@ def gaussian():
 @pytest.mark.parametrize("point_width", [0, 8])
 def test_begins_with_what_the_gaussian_expects(gaussian, self_conditioning, point_width):
     size = SIZE.model_copy(update={"self_conditioning": self_conditioning, "point_width": point_width})
-    network = UNet(size, resolution=4)
+    network = UNet(size, edges=(4, 4, 4))
     network.initialize(0)
     x, steps = noisy()
     expected = gaussian(x, SIGNAL[steps])
@@ -61,7 +61,7 @@ def test_losses_are_one_in_any_noise_where_the_gaussian_is_all_there_is_to_know(
     spread = torch.logspace(0, -2, 8).reshape(1, 2, 2, 2)  # two components and an uneven rest
     data = spread * torch.randn(4000, 1, 2, 2, 2, generator=torch.Generator().manual_seed(1))
     data -= data.mean(0)
-    network = UNet(SIZE, resolution=2)
+    network = UNet(SIZE, edges=(2, 2, 2))
     network.initialize(0)  # predicts nothing
     denoiser = GridDenoiser(network, Gaussian.of(data, 2), DIFFUSION)
     for step in (0, 7, 19):
@@ -109,7 +109,7 @@ def test_looks_twice_and_learns_from_the_second(gaussian):
 
 
 def test_without_a_gaussian_the_network_says_all():
-    network = UNet(SIZE.model_copy(update={"components": 0, "self_conditioning": False}), resolution=4)
+    network = UNet(SIZE.model_copy(update={"components": 0, "self_conditioning": False}), edges=(4, 4, 4))
     network.initialize(3)
     torch.nn.init.normal_(network.out[-1].weight, generator=torch.Generator().manual_seed(3))
     x, steps = noisy()
@@ -117,7 +117,7 @@ def test_without_a_gaussian_the_network_says_all():
 
 
 def test_grids_that_are_all_alike_are_learnt_too():
-    network = UNet(SIZE, resolution=4)
+    network = UNet(SIZE, edges=(4, 4, 4))
     network.initialize(0)
     denoise = GridDenoiser(network, Gaussian.of(torch.zeros(3, 1, 4, 4, 4), 2), DIFFUSION)
     assert not denoise(*noisy()).any()

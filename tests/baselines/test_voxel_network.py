@@ -36,7 +36,7 @@ def trace(model, grids):
 def test_network_is_the_originals(name, size, channels):
     entries = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["files"]
     args = next(entry for entry in entries if entry["file"] == f"voxel/{name}_io.npz")["args"]
-    model = UNet(size, resolution=8, channels=channels)
+    model = UNet(size, edges=(8, 8, 8), channels=channels)
     own = model.state_dict()
     assert list(own) == list(args["recipe_ranges"])
     for key, interval in args["recipe_ranges"].items():
@@ -51,8 +51,8 @@ def test_network_is_the_originals(name, size, channels):
 def test_the_papers_network_has_its_parameters():
     with torch.device("meta"):
         model, frames_as_channels = (
-            UNet(NetworkRecipe(), resolution=24),
-            UNet(NetworkRecipe(), resolution=24, channels=16),
+            UNet(NetworkRecipe(), edges=(24, 24, 24)),
+            UNet(NetworkRecipe(), edges=(24, 24, 24), channels=16),
         )
     assert sum(p.numel() for p in model.parameters()) == 10_420_289
     assert len(model.state_dict()) == 276
@@ -61,7 +61,7 @@ def test_the_papers_network_has_its_parameters():
 
 def test_the_papers_network_never_halves_the_first_axis():
     with torch.device("meta"):
-        shapes = trace(UNet(NetworkRecipe(), resolution=24), torch.empty(1, 1, 24, 24, 24))
+        shapes = trace(UNet(NetworkRecipe(), edges=(24, 24, 24)), torch.empty(1, 1, 24, 24, 24))
     down = [(32, 24, 24, 24)] * 3 + [(32, 24, 12, 12)] + [(64, 24, 12, 12)] * 2 + [(64, 24, 6, 6)]
     down += [(128, 24, 6, 6)] * 2
     up = [(128, 24, 6, 6)] * 2 + [(128, 24, 12, 12)] + [(64, 24, 12, 12)] * 2 + [(64, 24, 24, 24)]
@@ -71,10 +71,10 @@ def test_the_papers_network_never_halves_the_first_axis():
 
 def test_all_axes_can_be_halved_and_voxels_folded():
     size = NetworkRecipe(width=8, groups=4, blocks=1, halve_all_axes=True, patch=2, attention=())
-    shapes = trace(UNet(size, resolution=16), torch.zeros(2, 1, 16, 16, 16))
+    shapes = trace(UNet(size, edges=(16, 16, 16)), torch.zeros(2, 1, 16, 16, 16))
     assert shapes[0] == (8, 8, 8, 8)
     assert shapes[len(shapes) // 2] == (32, 2, 2, 2)
-    assert UNet(size, resolution=16)(torch.zeros(2, 1, 16, 16, 16), torch.zeros(2, dtype=torch.int64)).shape == (
+    assert UNet(size, edges=(16, 16, 16))(torch.zeros(2, 1, 16, 16, 16), torch.zeros(2, dtype=torch.int64)).shape == (
         2,
         1,
         16,
@@ -102,7 +102,7 @@ def test_folding_moves_blocks_of_voxels_into_channels():
 
 def test_initial_parameters_hang_on_the_seed_alone_and_predict_nothing():
     def build(seed):
-        model = UNet(TINY_3D, resolution=8)
+        model = UNet(TINY_3D, edges=(8, 8, 8))
         model.initialize(seed)
         return model
 
@@ -113,7 +113,7 @@ def test_initial_parameters_hang_on_the_seed_alone_and_predict_nothing():
 
 
 def test_numbers_of_frames_are_told():
-    model = UNet(TINY_3D, resolution=8, labels=3)
+    model = UNet(TINY_3D, edges=(8, 8, 8), labels=3)
     model.initialize(0)
     rng = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -124,7 +124,7 @@ def test_numbers_of_frames_are_told():
 
 
 def test_matrices_are_the_weights_between_the_ends():
-    model = UNet(TINY_3D, resolution=8, labels=2)
+    model = UNet(TINY_3D, edges=(8, 8, 8), labels=2)
     parameters, names = dict(model.named_parameters()), model.matrices()
     assert {"input_blocks.2.0.op.weight", "middle_block.1.qkv.weight", "output_blocks.1.2.conv.weight"} <= set(names)
     assert all(parameters[name].ndim > 1 for name in names)
@@ -148,7 +148,7 @@ def test_muon_moves_convolutions_as_matrices():
 
 def test_positions_tell_cells_apart():
     size = NetworkRecipe(width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, positions=True)
-    model = UNet(size, resolution=8)
+    model = UNet(size, edges=(8, 8, 8))
     model.initialize(0)
     assert model.positions.shape == (1, 8, 4, 4, 4)
     seen = trace(model, torch.zeros(1, 1, 8, 8, 8))
@@ -163,7 +163,7 @@ def test_a_cells_own_values_reach_its_prediction_past_the_few_channels_of_the_ne
     """Of 512 values folded into a cell of 8 channels, any may decide any other, whatever the U-Net makes of them."""
     size = NetworkRecipe(width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, point_width=32)
     rng = torch.Generator().manual_seed(0)
-    model = UNet(size, resolution=4, channels=64)
+    model = UNet(size, edges=(4, 4, 4), channels=64)
     model.initialize(0)
     grids, steps = torch.randn(2, 64, 4, 4, 4, generator=rng), torch.tensor([3, 3])
     assert not model(grids, steps).any()
@@ -183,7 +183,7 @@ def test_a_cell_network_sees_what_is_estimated_of_its_cell():
         width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, point_width=8, components=2
     )
     rng = torch.Generator().manual_seed(0)
-    model = UNet(size, resolution=4)
+    model = UNet(size, edges=(4, 4, 4))
     model.initialize(0)
     torch.nn.init.normal_(model.cells.last.weight, generator=rng)
     noisy, estimate = torch.randn(2, 1, 1, 4, 4, 4, generator=rng)
@@ -193,7 +193,7 @@ def test_a_cell_network_sees_what_is_estimated_of_its_cell():
 
 def test_a_cell_network_sees_its_cell_alone():
     size = NetworkRecipe(width=8, groups=4, blocks=1, multipliers=(1,), attention=(), patch=2, point_width=32)
-    model = UNet(size, resolution=4, channels=2).cells
+    model = UNet(size, edges=(4, 4, 4), channels=2).cells
     model.norm = torch.nn.Identity()
     seen, embedding = torch.randn(1, 24, 2, 2, 2), torch.randn(1, 32)
     moved = seen.clone()

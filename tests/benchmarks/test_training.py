@@ -17,6 +17,7 @@ from hdbench_baselines.pvd.method import PVD, PVCNN2
 from hdbench_baselines.voxel.denoiser import GridDenoiser
 from hdbench_baselines.voxel.gaussian import Gaussian
 from hdbench_baselines.voxel.method import VoxelDiffusion, unet
+from hdbench_baselines.voxel.window import Window
 
 if {kept}:
     keep_freed_memory()
@@ -45,7 +46,8 @@ def pvd():
 
 def voxel():
     recipe = VoxelDiffusion.load_recipe("default", ("mesh",))
-    shape, network = (1, *[recipe.grid.resolution] * 3), unet(recipe, None)
+    edges = Window.whole(recipe.grid.resolution).edges
+    shape, network = (1, *edges), unet(recipe, None, edges)
     gaussian = Gaussian.of(torch.randn(recipe.network.components, *shape, generator=rng), recipe.network.components)
     return network, denoising(recipe, GridDenoiser(network, gaussian, recipe.diffusion.build()).twice, *shape)
 
