@@ -31,7 +31,7 @@ MULTIPLICATIONS_PER_SECOND = 4e10
 """Of one core, in the U-Net: for the estimate of time only, as are the next two."""
 FRAMES = 16
 OCCUPANCY_SECONDS = 3.5e-6
-CROPPED = 0.5
+CROPPED = 0.6
 """What is left of a cube, so far as one can say before its grids are made."""
 
 
