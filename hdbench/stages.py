@@ -143,15 +143,21 @@ def model_key(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: i
 
 def set_sampling(workshop: Workshop, entrant: Entrant, model: Artefact) -> Artefact:
     """`model`, which any recipe with the same fit may have given, as it samples by the recipe of `entrant`."""
+    return _set(workshop, entrant, model.key, lambda: model)
+
+
+def _set(workshop: Workshop, entrant: Entrant, fitted: Key, obtain: Callable[[], Artefact]) -> Artefact:
+    """The model under the key `fitted` as it samples by the recipe of `entrant`; `obtain` is called where need be."""
 
     def make(workspace: Path) -> None:
+        model = obtain()
         loaded = entrant.method.load(model.folder / "model", workshop.context(workspace, seed=0))
         loaded.sample_by(entrant.recipe)
         loaded.save(workspace / "model")
         shutil.copyfile(model.folder / FIT, workspace / FIT)
 
-    key = _set_key(entrant, model.key)
-    return model if key is model.key else workshop.store.get_or_make(key, make)
+    key = _set_key(entrant, fitted)
+    return obtain() if key is fitted else workshop.store.get_or_make(key, make)
 
 
 def _set_key(entrant: Entrant, fitted: Key) -> Key:
@@ -240,7 +246,7 @@ def _fitted(
         _record_fit(workspace, model, fit_s=seconds, peak_memory_bytes=cost.peak_memory_bytes)
         shutil.rmtree(scratch)
 
-    return set_sampling(workshop, entrant, workshop.store.get_or_make(key, make))
+    return _set(workshop, entrant, key, lambda: workshop.store.get_or_make(key, make))
 
 
 def _record_fit(folder: Path, model: Method, *, fit_s: float | None, peak_memory_bytes: int | None) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from typing import ClassVar
 
@@ -145,3 +146,14 @@ def test_a_model_samples_otherwise_without_another_fit(workshop, dataset, monkey
     assert extents == [2, 3, 2, 2]
     assert len(set(models)) == 3
     assert [fit.place for fit in Dots.fits] == [0, 9]
+
+
+def test_a_model_that_is_there_needs_no_fit(workshop, dataset, monkeypatch):
+    monkeypatch.setattr(Dots, "fits", [], raising=False)
+    entrant = Entrant(Dots, DotsRecipe(scale=2))
+    model = stages.obtain(workshop, dataset, entrant, seed=0)
+    for fitted in model.folder.parent.iterdir():
+        if fitted != model.folder:
+            shutil.rmtree(fitted)  # as `hdbench runs clean` may
+    assert stages.obtain(workshop, dataset, entrant, seed=0).key == model.key
+    assert len(Dots.fits) == 1
