@@ -213,18 +213,19 @@ class Run:
         """The sample sets of one method: one per seed, all from the same model."""
         model = self._obtain(entrant)
         if self.plan.figures:
-            figures = draw_figures(self.workshop, entrant.method, model, seed=self.plan.seed)
+            figures = draw_figures(self.workshop, entrant.method, model, seed=self.plan.seed, recipe=entrant.recipe)
             copy_tree(figures.folder, self.folder / "figures" / entrant.name)
         for seed in self.plan.sample_seeds:
             place = Path("samples") / entrant.name / (f"seed-{seed}" if self.plan.seeds > 1 else "")
-            samples = stages.draw(self.workshop, entrant.method, model, count=self.count, seed=seed)
+            samples = stages.draw(
+                self.workshop, entrant.method, model, count=self.count, seed=seed, recipe=entrant.recipe
+            )
             copy_tree(samples.folder, self.folder / place)
             yield _Drawn(entrant, model, samples, place, seed)
 
     def _obtain(self, entrant: Entrant) -> Artefact:
         if entry := self.published.get(entrant.name):
-            published = obtain_published(self.workshop, entrant.method, entry)
-            return stages.set_sampling(self.workshop, entrant, published)
+            return obtain_published(self.workshop, entrant.method, entry)
         return stages.obtain(self.workshop, self.dataset, entrant, seed=self.plan.seed)
 
     def _scoring(self, drawn: _Drawn, prepared: _Prepared) -> Scoring:

@@ -269,6 +269,8 @@ class _Examination:
         return f"{self.fitting.reports} reports while fitting"
 
     def saves_alike(self) -> str:
+        if self.recipe.sampling_fields:
+            self.loaded.sample_by(self.recipe)
         self.loaded.save(self.folder / "resaved")
         _demand_same_files(self.folder / "saved", self.folder / "resaved", "after loading, ")
         return "byte by byte"

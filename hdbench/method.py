@@ -62,7 +62,7 @@ class Method(ABC):
     recipe_type: ClassVar[type[Recipe]] = Recipe
 
     recipe: Recipe
-    """What it was fitted with, for methods that keep it."""
+    """What it was fitted with, and samples by, for methods that keep it."""
 
     @classmethod
     def load_recipe(
@@ -104,11 +104,11 @@ class Method(ABC):
         """The model written by `save`."""
 
     def sample_by(self, recipe: Recipe) -> None:
-        """Sample as `recipe` says from now on, after `save` and `load` as well.
+        """Sample as the `Recipe.sampling_fields` of `recipe` say from now on, after `save` and `load` as well.
 
-        It differs from the recipe of the fit in `Recipe.sampling_fields`; never called where there are none.
+        Never called where there are none. The kind and the number of samples may not hang on them.
         """
-        self.recipe = recipe
+        self.recipe = self.recipe.model_copy(update={name: getattr(recipe, name) for name in recipe.sampling_fields})
 
     def fit_from_fields(self, fields: Path, recipe: Recipe, context: Context) -> None:
         """Learn as `fit` does, from neural fields that the training shapes were turned into before.

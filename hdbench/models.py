@@ -66,7 +66,10 @@ def fit_model(plan: FitPlan, workshop: Workshop, out: Path | None = None) -> Pat
         model = stages.obtain_from_fields(workshop, plan.from_fields, entrant, seed=plan.seed)
     folder = out or Path("models") / f"{plan.category}-{method.name}-{model.key.digest[:10]}"
     refuse_occupied(folder, MODEL, source=plan.from_fields)
-    copy_tree(model.folder / "model", folder, added={LABEL: label(method)})
+    with tempfile.TemporaryDirectory() as scratch:
+        context = workshop.context(Path(scratch), plan.seed)
+        stages.save_model(method, model.folder / "model", entrant.recipe, Path(scratch) / "model", context)
+        copy_tree(Path(scratch) / "model", folder, added={LABEL: label(method)})
     return folder
 
 

@@ -30,6 +30,12 @@ class Recipe(BaseModel):
     sampling_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields that no fit reads, sampling alone: a model that is fitted may be given others."""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse `sampling_fields` that are no fields: nothing else would notice."""
+        if unknown := cls.sampling_fields - cls.model_fields.keys():
+            raise TypeError(f"{cls.__name__}.sampling_fields: there is no field {min(unknown)!r}")
+
     def of_fit(self) -> dict[str, Any]:
         """What a fit hangs on, as JSON has it: all fields but the `sampling_fields`."""
         return self.model_dump(mode="json", exclude=set(self.sampling_fields))

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from hdbench.drawing import load_model
 from hdbench.evaluation import POINT_COUNT
 from hdbench.method import Context, Method
+from hdbench.recipe import Recipe
 from hdbench.shape_files import write_shape_set
 from hdbench.shapes import Shape
-from hdbench.stages import Workshop
+from hdbench.stages import Workshop, sampling_of
 from hdbench.store import Artefact, Key
 
 FIGURES_VERSION = 1
@@ -25,16 +27,18 @@ Row = list[tuple[str, Shape]]
 """Shapes side by side, with captions."""
 
 
-def draw_figures(workshop: Workshop, method: type[Method], model: Artefact, *, seed: int) -> Artefact:
+def draw_figures(
+    workshop: Workshop, method: type[Method], model: Artefact, *, seed: int, recipe: Recipe | None = None
+) -> Artefact:
     """Shapes for the figures of papers: sets denoising/ and interpolation/, each only where the method knows it.
 
-    Ids are `<row>-<column>-<caption>`.
+    Ids are `<row>-<column>-<caption>`. They are drawn as `recipe` says, see `stages.draw`.
     """
-    inputs = {"model": model.key.digest, "seed": seed, "points": POINT_COUNT}
+    inputs = {"model": model.key.digest, "seed": seed, "points": POINT_COUNT, **sampling_of(recipe)}
 
     def make(workspace: Path) -> None:
         context = replace(workshop.context(workspace, seed), workers=1)  # so few shapes are not worth processes
-        loaded = method.load(model.folder / "model", context)
+        loaded = load_model(method, model.folder / "model", recipe, context)
         rows_of = {
             "denoising": _denoising(loaded, seed, context),
             "interpolation": _interpolation(loaded, seed, context),

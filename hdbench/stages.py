@@ -12,7 +12,7 @@ from typing import Any
 
 from hdbench.cost import measured
 from hdbench.datasets.base import Dataset, LearningView
-from hdbench.drawing import drawn_shapes
+from hdbench.drawing import drawn_shapes, load_model
 from hdbench.errors import HdbenchError
 from hdbench.evaluation import POINT_COUNT
 from hdbench.execution import LOCAL, Engine, run_units
@@ -129,41 +129,17 @@ def _as_points(points: Float32) -> Shape:
 def obtain(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: int) -> Artefact:
     """The model of `entrant`, fitted on `dataset` where the store has none; its folder holds model/ and fit.json.
 
-    Controls see every split of the dataset, methods all but the test split.
+    Controls see every split of the dataset, methods all but the test split. It may have been fitted by a recipe with
+    other `sampling_fields`: what is drawn from it is told which.
     """
     view = dataset if entrant.method.is_control else LearningView(dataset)
-    key = _fit_key(workshop, entrant, seed, dataset=dataset.fingerprint())
+    key = model_key(workshop, dataset, entrant, seed=seed)
     return _fitted(workshop, entrant, seed, key, lambda model, context: model.fit(view, entrant.recipe, context))
 
 
 def model_key(workshop: Workshop, dataset: Dataset, entrant: Entrant, *, seed: int) -> Key:
     """The key under which `obtain` leaves a model."""
-    return _set_key(entrant, _fit_key(workshop, entrant, seed, dataset=dataset.fingerprint()))
-
-
-def set_sampling(workshop: Workshop, entrant: Entrant, model: Artefact) -> Artefact:
-    """`model`, which any recipe with the same fit may have given, as it samples by the recipe of `entrant`."""
-    return _set(workshop, entrant, model.key, lambda: model)
-
-
-def _set(workshop: Workshop, entrant: Entrant, fitted: Key, obtain: Callable[[], Artefact]) -> Artefact:
-    """The model under the key `fitted` as it samples by the recipe of `entrant`; `obtain` is called where need be."""
-
-    def make(workspace: Path) -> None:
-        model = obtain()
-        loaded = entrant.method.load(model.folder / "model", workshop.context(workspace, seed=0))
-        loaded.sample_by(entrant.recipe)
-        loaded.save(workspace / "model")
-        shutil.copyfile(model.folder / FIT, workspace / FIT)
-
-    key = _set_key(entrant, fitted)
-    return obtain() if key is fitted else workshop.store.get_or_make(key, make)
-
-
-def _set_key(entrant: Entrant, fitted: Key) -> Key:
-    """That of a model set to sample by a recipe; `fitted` itself where the recipe has nothing to set."""
-    sampling = entrant.recipe.of_sampling()
-    return Key("model", MODEL_VERSION, {"fitted": fitted.digest, "sampling": sampling}) if sampling else fitted
+    return _fit_key(workshop, entrant, seed, dataset=dataset.fingerprint())
 
 
 def obtain_from_fields(workshop: Workshop, fields: Path, entrant: Entrant, *, seed: int) -> Artefact:
@@ -246,7 +222,7 @@ def _fitted(
         _record_fit(workspace, model, fit_s=seconds, peak_memory_bytes=cost.peak_memory_bytes)
         shutil.rmtree(scratch)
 
-    return _set(workshop, entrant, key, lambda: workshop.store.get_or_make(key, make))
+    return workshop.store.get_or_make(key, make)
 
 
 def _record_fit(folder: Path, model: Method, *, fit_s: float | None, peak_memory_bytes: int | None) -> None:
@@ -278,21 +254,30 @@ class FitRecord:
         return cls(**json.loads((model.folder / FIT).read_text(encoding="utf-8")))
 
 
-def draw(workshop: Workshop, method: type[Method], model: Artefact, *, count: int, seed: int) -> Artefact:
+def draw(
+    workshop: Workshop,
+    method: type[Method],
+    model: Artefact,
+    *,
+    count: int,
+    seed: int,
+    recipe: Recipe | None = None,
+) -> Artefact:
     """`count` samples of `model` (or as many as it can draw) as a shape set, and cost.json.
 
-    Shapes are kept one by one while they are drawn: an interrupted stage draws only the others.
+    They are drawn as the `sampling_fields` of `recipe` say, without one as the model says itself. Shapes are kept one
+    by one while they are drawn: an interrupted stage draws only the others.
     """
     record = FitRecord.of(model)
     count = min(count, record.sample_limit or count)
-    inputs = {"model": model.key.digest, "count": count, "seed": seed, "points": POINT_COUNT}
+    inputs = {"model": model.key.digest, "count": count, "seed": seed, "points": POINT_COUNT, **sampling_of(recipe)}
 
     def make(workspace: Path) -> None:
         parts = workspace / "parts"
         parts.mkdir(exist_ok=True)
         missing = [index for index in range(count) if not is_sound(_part(parts, index))]
         with measured(workshop.device) as cost:
-            _draw_missing(workshop, method, model, missing, parts, count=count, seed=seed)
+            _draw_missing(workshop, method, model, missing, parts, count=count, seed=seed, recipe=recipe)
         shapes = ((f"{index:05d}", load_shape(_part(parts, index))) for index in range(count))
         write_shape_set(workspace, shapes, kind=record.sample_kind, point_count=POINT_COUNT, seed=seed)
         took = {
@@ -303,6 +288,20 @@ def draw(workshop: Workshop, method: type[Method], model: Artefact, *, count: in
         shutil.rmtree(parts)
 
     return workshop.store.get_or_make(Key("samples", SAMPLE_VERSION, inputs), make)
+
+
+def sampling_of(recipe: Recipe | None) -> dict[str, Any]:
+    """What a recipe adds to the key of what is drawn by it: nothing, where it has no `sampling_fields`."""
+    sampling = recipe.of_sampling() if recipe else {}
+    return {"sampling": sampling} if sampling else {}
+
+
+def save_model(method: type[Method], model: Path, recipe: Recipe, folder: Path, context: Context) -> None:
+    """Write the model saved in `model` into `folder`, as one that samples as `recipe` says."""
+    if recipe.sampling_fields:
+        load_model(method, model, recipe, context).save(folder)
+    else:
+        copy_tree(model, folder)
 
 
 def _part(folder: Path, index: int) -> Path:
@@ -318,10 +317,12 @@ def _draw_missing(
     *,
     count: int,
     seed: int,
+    recipe: Recipe | None,
 ) -> None:
     if not missing:
         return
-    shapes = drawn_shapes(method, model, missing, seed=seed, context=workshop.context(parts, seed))
+    context = workshop.context(parts, seed)
+    shapes = drawn_shapes(method, model, missing, seed=seed, context=context, recipe=recipe)
     with workshop.progress.task(f"Sampling {method.title}", count, done=count - len(missing)) as task:
         for index, shape in zip(missing, shapes, strict=True):
             with sealed_path(_part(parts, index)) as path:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from dataclasses import replace
 from typing import ClassVar
 
@@ -134,26 +133,28 @@ class Dots(Method):
 
 def test_a_model_samples_otherwise_without_another_fit(workshop, dataset, monkeypatch):
     monkeypatch.setattr(Dots, "fits", [], raising=False)
-    extents, models = [], []
+    extents, models, samples = [], [], []
     for recipe in (DotsRecipe(scale=2), DotsRecipe(scale=3), DotsRecipe(scale=2), DotsRecipe(place=9, scale=2)):
-        entrant = Entrant(Dots, recipe)
-        model = stages.obtain(workshop, dataset, entrant, seed=0)
-        assert model.key == stages.model_key(workshop, dataset, entrant, seed=0)
-        assert Dots.load(model.folder / "model", None).recipe == recipe
-        points = ShapeSet.open(stages.draw(workshop, Dots, model, count=1, seed=0).folder).points
-        extents.append(float(np.ptp(points)))
+        model = stages.obtain(workshop, dataset, Entrant(Dots, recipe), seed=0)
         models.append(model.key.digest)
+        samples.append(stages.draw(workshop, Dots, model, count=1, seed=0, recipe=recipe))
+        extents.append(float(np.ptp(ShapeSet.open(samples[-1].folder).points)))
     assert extents == [2, 3, 2, 2]
-    assert len(set(models)) == 3
+    assert [drawn.fresh for drawn in samples] == [True, True, False, True]
+    assert models[0] == models[1] == models[2] != models[3]
     assert [fit.place for fit in Dots.fits] == [0, 9]
 
 
-def test_a_model_that_is_there_needs_no_fit(workshop, dataset, monkeypatch):
+def test_a_model_keeps_what_it_samples_by_when_it_is_written(workshop, dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(Dots, "fits", [], raising=False)
-    entrant = Entrant(Dots, DotsRecipe(scale=2))
-    model = stages.obtain(workshop, dataset, entrant, seed=0)
-    for fitted in model.folder.parent.iterdir():
-        if fitted != model.folder:
-            shutil.rmtree(fitted)  # as `hdbench runs clean` may
-    assert stages.obtain(workshop, dataset, entrant, seed=0).key == model.key
-    assert len(Dots.fits) == 1
+    model = stages.obtain(workshop, dataset, Entrant(Dots, DotsRecipe(place=4)), seed=0)
+    recipe = DotsRecipe(place=7, scale=2)
+    stages.save_model(Dots, model.folder / "model", recipe, tmp_path / "model", workshop.context(tmp_path, 0))
+    assert Dots.load(tmp_path / "model", None).recipe == DotsRecipe(place=4, scale=2)
+
+
+def test_sampling_fields_must_be_fields():
+    with pytest.raises(TypeError, match="no field 'sclae'"):
+
+        class Mistyped(Recipe):
+            sampling_fields = frozenset({"sclae"})

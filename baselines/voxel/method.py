@@ -110,7 +110,7 @@ class VoxelDiffusion(Method):
         self._build(frames, window.edges, context.device)
         self.network.initialize(derive_seed(context.seed, "network"))
         self.mean = grids.mean(0, dtype=torch.float64).float() * self.recipe.grid.center
-        grids = window.of(grids - self.mean).contiguous()
+        grids = window.of(grids) - window.of(self.mean)
         labels: Tensor | None = None
         if frames_are_items(self.recipe, frames):
             labels = torch.arange(grids.shape[1]).repeat(len(grids))

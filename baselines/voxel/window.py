@@ -33,7 +33,7 @@ class Window:
         places = differing.nonzero() if differing.any() else torch.zeros(1, 3, dtype=torch.int64)
         first, count = places.amin(0), places.amax(0) - places.amin(0) + 1
         edges = -(-count // multiple) * multiple
-        start = (first - (edges - count) // 2).clamp(min=torch.zeros(3), max=grids.shape[-1] - edges)
+        start = (first - (edges - count) // 2).clamp(min=torch.zeros_like(first), max=grids.shape[-1] - edges)
         return cls(_three(start.tolist()), _three(edges.tolist()))
 
     @classmethod

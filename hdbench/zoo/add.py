@@ -74,6 +74,8 @@ class _Candidate:
     scored: Scored | None
     """On this kind of device by its run; None: not yet."""
     fit_seconds: float | None = None
+    sampled_by: Recipe | None = None
+    """What it sampled by in its run; None: what it says itself."""
 
 
 def add_run(
@@ -151,18 +153,20 @@ def _from_row(results: Results, row: Row, workshop: Workshop) -> _Candidate:
     if model is None:
         raise HdbenchError(f"The store {workshop.store.root} no longer holds the model of {row.method}; run it again.")
     run, method = results.run, get_method(row.method)
+    recipe = method.recipe_type.model_validate(row.recipe)
     return _Candidate(
         method=method,
         folder=model / "model",
         category=results.dataset.category,
         preset=_preset(run["preset"], run["changes"]),
-        recipe=recipe_hash(method.recipe_type.model_validate(row.recipe)),
+        recipe=recipe_hash(recipe),
         dataset=TrainedOn(name=results.dataset.name, version=results.dataset.fingerprint, limit=run["limit"]),
         data=run["dataset"],
         origin=_origin(results.provenance.git),
         drawing=Drawing(run["protocol"], run["count"], row.seed),
         scored=Scored(row.scores, row.cost.sample_s_per_shape) if row.cost.device == workshop.device else None,
         fit_seconds=row.cost.fit_s,
+        sampled_by=recipe,
     )
 
 
@@ -181,11 +185,15 @@ def _add(candidate: _Candidate, zoo: Path, workshop: Workshop, statement: Statem
     if target.exists() and not (target / MANIFEST).is_file():
         raise HdbenchError(f"{target} is no model of the zoo; move it away, or choose another --zoo.")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / name
-        files = _write_files(candidate.folder, folder, half=statement.half)
+        folder, source = Path(scratch) / name, candidate.folder
+        if candidate.sampled_by:
+            source = Path(scratch) / "model"
+            context = workshop.context(Path(scratch), seed=0)
+            stages.save_model(candidate.method, candidate.folder, candidate.sampled_by, source, context)
+        files = _write_files(source, folder, half=statement.half)
         entry = Entry(folder, _manifest(candidate, statement, files))
         with_room = partial(_score, candidate, entry, workshop, room(workshop, Path(scratch) / "store"))
-        whole = candidate.scored or with_room(candidate.folder)
+        whole = candidate.scored or with_room(source)
         scored = with_room(folder) if statement.half else whole
         _refuse_loss(candidate, whole, scored)
         known = {

@@ -66,17 +66,32 @@ def test_a_run_uses_it(command, zoo, tmp_path, trained):
     assert (row.source, before.source) == ("zoo", "trained")
     assert row.samples.sha256 == before.samples.sha256
     assert row.scores == before.scores
-    (model,) = (tmp_path / "store" / "artefacts" / "model").iterdir()
-    assert model.name == row.model
+    assert not (tmp_path / "store" / "artefacts" / "model").exists()
 
 
 def test_a_run_may_sample_it_otherwise(command, zoo, tmp_path):
-    for name, changes in (("as it is", ()), ("wider", ("--set", "spread=2")), ("coarser", ("--preset", "smoke"))):
-        assert command("run", *LIMITED, *changes, "--out", name)[0] == 0
-    plain, wider, coarser = (load_results(tmp_path / name).rows[0] for name in ("as it is", "wider", "coarser"))
-    assert (plain.source, wider.source, coarser.source) == ("zoo", "zoo", "zoo")
-    assert len({plain.samples.sha256, wider.samples.sha256, coarser.samples.sha256}) == 3
+    rows = {}
+    for changes in ((), ("--set", "spread=2"), ("--preset", "smoke")):
+        for where in ("zoo", "trained"):
+            train = ("--train",) if where == "trained" else ()
+            assert command("run", *LIMITED, *changes, *train, "--out", f"{where} {len(rows)}")[0] == 0
+            (rows[where, changes],) = load_results(tmp_path / f"{where} {len(rows)}").rows
+            assert rows[where, changes].source == where
+        assert rows["zoo", changes].samples.sha256 == rows["trained", changes].samples.sha256
+    assert len({row.samples.sha256 for row in rows.values()}) == 3
+    assert len({row.model for row in rows.values()}) == 2
+    wider = rows["zoo", ("--set", "spread=2")]
     assert (wider.title, wider.recipe["spread"]) == ("Ellipsoids (spread=2)", 2)
+
+
+def test_an_entry_made_of_a_run_samples_as_the_run_did(command, tmp_path):
+    assert command("run", *LIMITED, "--train", "--out", "plain")[0] == 0
+    assert command("run", *LIMITED, "--train", "--set", "spread=2", "--out", "wider")[0] == 0
+    code, _, err = command("zoo", "add", "wider", "--zoo", "zoo", "--quiet")
+    assert code == 0, err
+    assert json.loads((tmp_path / "zoo" / "ellipsoids-chair" / "recipe.json").read_text())["spread"] == 2
+    code, _, err = command("zoo", "verify", "zoo/ellipsoids-chair", "--quiet")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize(
