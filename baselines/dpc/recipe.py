@@ -1,8 +1,8 @@
 """The hyperparameters of DPC. Their defaults are the paper's."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hdbench.recipe import Recipe
 
@@ -72,3 +72,8 @@ class DPCRecipe(Recipe):
     objective: ObjectiveRecipe = ObjectiveRecipe()
     training: TrainingRecipe = TrainingRecipe()
     sampling: SamplingRecipe = SamplingRecipe()
+
+    @model_validator(mode="after")
+    def _steps_are_the_diffusions(self) -> Self:
+        self.diffusion.refuse_more_steps(self.sampling.steps)
+        return self

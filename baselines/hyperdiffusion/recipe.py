@@ -73,9 +73,5 @@ class HyperDiffusionRecipe(Recipe):
 
     @model_validator(mode="after")
     def _steps_are_the_diffusions(self) -> Self:
-        if self.sampling.steps > self.diffusion.timesteps:
-            raise ValueError(
-                f"a diffusion of {self.diffusion.timesteps} steps has no {self.sampling.steps} to sample in; "
-                "set sampling.steps"
-            )
+        self.diffusion.refuse_more_steps(self.sampling.steps)
         return self

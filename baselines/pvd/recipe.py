@@ -1,6 +1,6 @@
 """The hyperparameters of PVD."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -94,8 +94,13 @@ class PVDRecipe(Recipe):
 
     data: DataRecipe = DataRecipe()
     network: NetworkRecipe = NetworkRecipe()
-    diffusion: DiffusionRecipe = DiffusionRecipe()
+    diffusion: DiffusionRecipe = DiffusionRecipe(timesteps=1000)
     fixed_noise: bool = False
     """Items at time step 0 always meet the same noise, one for each training shape, as in the released code."""
     training: TrainingRecipe = TrainingRecipe()
     sampling: SamplingRecipe = SamplingRecipe()
+
+    @model_validator(mode="after")
+    def _steps_are_the_diffusions(self) -> Self:
+        self.diffusion.refuse_more_steps(self.sampling.steps)
+        return self

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,7 +15,8 @@ from hdbench.datasets.base import Dataset
 from hdbench.method import Context, Method
 from hdbench.recipe import Recipe
 from hdbench.seeds import derive_seed
-from hdbench.shapes import Float32, Kind, Shape
+from hdbench.shapes import Float32, Kind, Mesh, Shape
+from hdbench.shapes import Sequence as Frames
 
 from ..placement import Placement
 from ..saving import reading_model, save_model
@@ -31,8 +33,8 @@ MULTIPLICATIONS_PER_SECOND = 4e10
 """Of one core, in the U-Net: for the estimate of time only, as are the next two."""
 FRAMES = 16
 OCCUPANCY_SECONDS = 3.5e-6
-CROPPED = 0.6
-"""What is left of a cube, so far as one can say before its grids are made."""
+LOOKED_AT = 8
+"""Training shapes from which the window is guessed."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,7 @@ class VoxelDiffusion(Method):
         grid, shapes = recipe.grid, len(dataset.ids("train"))
         frames = FRAMES if dataset.kind == "sequence" else None
         items = FRAMES if frames_are_items(recipe, frames) else 1
-        cropped = CROPPED if grid.crop else 1.0
-        forward = cropped * multiplications(recipe, frames, Window.whole(grid.resolution).edges)
+        forward = multiplications(recipe, frames, _likely_edges(dataset, recipe))
         passes = 3.5 if recipe.network.self_conditioning else 3.0  # the gradient's counts as two
         trained = passes * recipe.training.total_steps(shapes * items) * recipe.training.batch_size
         drawn = recipe.sampling.steps * items * count
@@ -285,6 +286,24 @@ def multiplications(recipe: VoxelRecipe, frames: int | None, edges: Edges) -> in
         estimates = grid.repeat(1, network.estimate_count, 1, 1, 1) if network.estimate_count else None
         network(grid, torch.zeros(1, dtype=torch.int64), estimates=estimates)
     return counter.get_total_flops() // 2
+
+
+def _likely_edges(dataset: Dataset, recipe: VoxelRecipe) -> Edges:
+    """Those of the window, so far as the bounding boxes of a few training shapes tell."""
+    size, multiple = recipe.grid.resolution, recipe.network.coarsest
+    if not recipe.grid.crop:
+        return size, size, size
+    reach = np.zeros(3)
+    for name in dataset.ids("train")[:LOOKED_AT]:
+        shape = dataset.shape(name)
+        frames = shape.frames if isinstance(shape, Frames) else (shape,)
+        vertices = [frame.vertices for frame in frames if isinstance(frame, Mesh) and len(frame.vertices)]
+        if not vertices:
+            continue
+        extents = np.ptp(np.concatenate(vertices), axis=0)
+        reach = np.maximum(reach, extents / max(extents.max(), 1e-9))
+    x, y, z = (-(-np.rint(reach * size).astype(int) // multiple) * multiple).clip(min=multiple).tolist()
+    return x, y, z
 
 
 def _own(recipe: Recipe) -> VoxelRecipe:

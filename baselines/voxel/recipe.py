@@ -117,6 +117,7 @@ class VoxelRecipe(Recipe):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        self.diffusion.refuse_more_steps(self.sampling.steps)
         network, resolution = self.network, self.grid.resolution
         if resolution % network.coarsest:
             raise ValueError(

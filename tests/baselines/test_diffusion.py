@@ -4,6 +4,12 @@ import numpy as np
 import pytest
 import torch
 from hdbench_baselines.diffusion import DiffusionRecipe, GaussianDiffusion, cosine_betas, warm_betas
+from hdbench_baselines.dpc.method import DPC
+from hdbench_baselines.hyperdiffusion.method import HyperDiffusion
+from hdbench_baselines.pvd.method import PVD
+from hdbench_baselines.voxel.method import VoxelDiffusion
+
+from hdbench.errors import HdbenchError
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "hyperdiffusion" / "diffusion_toy.npz"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="the golden data are not beside this checkout")
@@ -159,3 +165,13 @@ def test_eta_one_is_ddpm_with_the_posteriors_variance():
     steps = torch.arange(2, 50, 6)
     ddim = diffusion.ddim_step(x0, x, steps, noise, eta=1.0)
     close(ddim, diffusion.ddpm_step(x0, x, steps, noise), 1e-4)
+
+
+@pytest.mark.parametrize("method", [DPC, PVD, HyperDiffusion, VoxelDiffusion])
+@pytest.mark.parametrize("preset", ["smoke", "default", "paper"])
+def test_no_recipe_samples_in_more_steps_than_there_are(method, preset):
+    recipe = method.load_recipe(preset)
+    steps = recipe.diffusion.timesteps
+    assert method.load_recipe(preset, changes={"sampling": {"steps": steps}}).sampling.steps == steps
+    with pytest.raises(HdbenchError, match=f"a diffusion of {steps} steps has no {steps + 1} to sample in"):
+        method.load_recipe(preset, changes={"sampling": {"steps": steps + 1}})

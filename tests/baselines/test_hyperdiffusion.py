@@ -344,7 +344,6 @@ class TestFigures:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("sampling.steps=101", "a diffusion of 100 steps has no 101 to sample in; set sampling.steps"),
         ("fields.hidden=[]", "--set fields.hidden: "),
         ("fields.hidden=[0]", "--set fields.hidden.0: "),
         ("fields.octaves=1100", "--set fields.octaves: "),

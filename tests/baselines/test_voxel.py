@@ -57,9 +57,10 @@ def test_presets_are_valid(name, kind):
     assert VoxelDiffusion.estimate_seconds(ToySolids(kind), preset(name, kind, "car"), 64) > 0
 
 
-@pytest.mark.parametrize("kind", ["mesh", "sequence"])
-def test_default_models_stay_small(kind):
-    model = unet(preset("default", kind), None if kind == "mesh" else 16, (24, 24, 24))
+@pytest.mark.parametrize(("kind", "category"), [("mesh", "car"), ("mesh", "chair"), ("sequence", "animal")])
+def test_default_models_stay_small(kind, category):
+    recipe = preset("default", kind, category)
+    model = unet(recipe, None if kind == "mesh" else 16, Window.whole(recipe.grid.resolution).edges)
     assert sum(p.numel() for p in model.parameters()) < 5_000_000
 
 
@@ -146,6 +147,17 @@ def test_frames_that_are_items_start_from_one_noise(tmp_path):
     assert all(same(frame, sample.frames[0]) for frame in sample.frames[1:])
 
 
+def cropped(recipe):
+    return recipe.model_copy(update={"grid": recipe.grid.model_copy(update={"crop": True})})
+
+
+class Nothing(ToySolids):
+    """No shape to learn from."""
+
+    def ids(self, split):
+        return ()
+
+
 class FlatSolids(ToySolids):
     """Solids that leave much of a cube empty."""
 
@@ -153,11 +165,11 @@ class FlatSolids(ToySolids):
         return super()._half_extents(name) * (1, 0.2, 1)
 
 
-def test_a_model_denoises_its_window_alone(tmp_path):
+@pytest.mark.parametrize(("kind", "frames"), [("mesh", "channels"), ("sequence", "channels"), ("sequence", "items")])
+def test_a_model_denoises_its_window_alone(tmp_path, kind, frames):
     model = VoxelDiffusion()
-    recipe = preset("smoke")
-    recipe = recipe.model_copy(update={"grid": recipe.grid.model_copy(update={"crop": True})})
-    model.fit(LearningView(FlatSolids()), recipe, context(tmp_path / "workspace"))
+    recipe = cropped(preset("smoke", kind, frames=frames))
+    model.fit(LearningView(FlatSolids(kind)), recipe, context(tmp_path / "workspace"))
     window = model.report.window
     assert window.edges == (12, 4, 12)
     grids = np.stack(list(model.sample_grids(range(3), 0, context(tmp_path))))
@@ -166,7 +178,17 @@ def test_a_model_denoises_its_window_alone(tmp_path):
     assert not outside.any()
     assert window.of(torch.from_numpy(grids - model.mean.numpy())).std() > 0.1
     model.save(tmp_path / "model")
-    assert VoxelDiffusion.load(tmp_path / "model", context(tmp_path)).report.window == window
+    loaded = VoxelDiffusion.load(tmp_path / "model", context(tmp_path))
+    assert loaded.report.window == window
+    assert np.array_equal(np.stack(list(loaded.sample_grids(range(3), 0, context(tmp_path)))), grids)
+
+
+@pytest.mark.parametrize("kind", ["mesh", "sequence"])
+def test_the_estimate_knows_the_window(kind):
+    recipe = preset("smoke", kind)
+    whole, part = (VoxelDiffusion.estimate_seconds(FlatSolids(kind), r, 64) for r in (recipe, cropped(recipe)))
+    assert part - 5 < 0.8 * (whole - 5)  # all estimates have five seconds to begin with
+    assert VoxelDiffusion.estimate_seconds(Nothing(kind), cropped(recipe), 64) > 0
 
 
 def test_a_model_older_than_windows_denoises_all_of_the_cube(fitted, tmp_path):
