@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Hold SIGINT back until the block is left, for imports whose modules swallow even KeyboardInterrupt.
+    """Hold SIGINT back until the block is left, for imports whose modules cannot stand it.
 
     trimesh tries its optional packages with `except BaseException`: a Ctrl-C while it loads would do nothing.
+    manifold3d crashes.
     """
     handler = signal.getsignal(signal.SIGINT)
     if handler is None or threading.current_thread() is not threading.main_thread():  # no handler that could raise

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hdbench.datasets.procedural.animal_skeleton import BONES
 from hdbench.datasets.procedural.lofts import Array, Solid
+from hdbench.interrupts import interrupts_deferred
 
 EVENINGS = 4
 """Rounds in which a vertex takes on half of what its neighbours hang on."""
@@ -76,7 +77,8 @@ def curved(corners: Array, count: int) -> Array:
 
 def united(parts: Sequence[Part]) -> Skin:
     """The union of `parts`, without splinters and closed hollows of less than a thousandth of its volume."""
-    from manifold3d import Manifold, Mesh64, OpType
+    with interrupts_deferred():
+        from manifold3d import Manifold, Mesh64, OpType
 
     solids = [
         Manifold(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hdbench.interrupts import interrupts_deferred
 from hdbench.shapes import Mesh
 
 Array = npt.NDArray[np.float64]
@@ -224,7 +225,8 @@ def _solid(manifold: Any) -> Solid:
 
 
 def _manifold(solids: Iterable[Solid]) -> Any:
-    from manifold3d import Manifold, Mesh64, OpType
+    with interrupts_deferred():
+        from manifold3d import Manifold, Mesh64, OpType
 
     parts = [
         Manifold(Mesh64(np.ascontiguousarray(solid.vertices), np.ascontiguousarray(solid.faces, np.uint64)))
@@ -241,7 +243,8 @@ def united(solids: Iterable[Solid]) -> Mesh:
 
     Splinters and closed hollows of less than a thousandth of its volume are left out.
     """
-    from manifold3d import Manifold
+    with interrupts_deferred():
+        from manifold3d import Manifold
 
     whole = _manifold(solids)
     union = _solid(Manifold.compose([part for part in whole.decompose() if part.volume() > 1e-3 * whole.volume()]))
