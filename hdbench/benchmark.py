@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -150,9 +151,10 @@ class Run:
 
     def _estimate_seconds(self, entrant: Entrant, count: int) -> float:
         entry = self.published.get(entrant.name)
-        if entry and entry.manifest.sample_seconds_per_shape is not None:
+        if entry and not entrant.changes and entry.manifest.sample_seconds_per_shape is not None:
             return count * entry.manifest.sample_seconds_per_shape
-        return entrant.method.estimate_seconds(self.dataset, entrant.recipe, count)
+        estimate = partial(entrant.method.estimate_seconds, self.dataset, entrant.recipe)
+        return estimate(count) - (estimate(0) if entry else 0.0)
 
     def execute(self) -> Results:
         """Carry the plan out and write the run's folder; returns what stands in its results.json."""

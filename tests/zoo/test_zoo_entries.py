@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hdbench.benchmark import make_entrant, open_limited
+from hdbench.benchmark import Plan, Run, make_entrant, open_limited
 from hdbench.method import get_method
 from hdbench.progress import Progress
 from hdbench.zoo.card import card_text, written_prose
@@ -80,3 +80,13 @@ def test_a_run_with_its_preset_uses_it(folder, workshop):
     assert found == entry, "the recipe or the data have changed since it was trained"
     stated = json.loads((folder / "model.json").read_text(encoding="utf-8"))["recipe"]
     assert type(entrant.recipe).model_validate(stated) == entrant.recipe, "its scores are those of other sampling"
+
+
+def test_a_run_that_samples_otherwise_says_what_that_takes(workshop, tmp_path):
+    seconds = []
+    for changes in ((), ("sampling.steps=500",)):
+        plan = Plan("chair", methods=("voxel",), changes=changes)
+        run = Run(plan, store=workshop.store, folder=tmp_path / "run", progress=Progress())
+        assert "voxel-chair" in run.outline()
+        seconds.append(run._estimate_seconds(run.entrants[0], 64))
+    assert seconds[1] > 5 * seconds[0]
