@@ -189,9 +189,9 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], Hashable]) -> list[list[R
 
 
 def _making(row: Row) -> Hashable:
-    """The published model, or what was trained, whatever the seed of the training."""
-    made_from = row.model if row.source == "zoo" else json.dumps(row.recipe, sort_keys=True)
-    return row.method, row.title, row.source, made_from
+    """The published model, or what was trained, whatever the seed of the training; and how it was sampled."""
+    published = row.model if row.source == "zoo" else None
+    return row.method, row.title, row.source, published, json.dumps(row.recipe, sort_keys=True)
 
 
 def _seeds_differ(rows: Sequence[Row]) -> bool:

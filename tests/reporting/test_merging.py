@@ -47,6 +47,16 @@ def test_seeds_of_one_recipe_become_one_line(tmp_path):
     assert [(len(line.rows), line.cells[0].score.value) for line in lines] == [(2, 0.8), (1, 0.5)]
 
 
+@pytest.mark.parametrize("source", ["zoo", "trained"])
+def test_one_model_sampled_otherwise_is_another_line(tmp_path, source):
+    runs = [
+        one("alpha", value, seed=seed, model="the-model", source=source, recipe={"width": 64, "steps": steps})
+        for seed, (value, steps) in enumerate([(0.9, 25), (0.5, 500)])
+    ]
+    lines = Content(open_runs([written(tmp_path / str(k), run) for k, run in enumerate(runs)])).board.models
+    assert [line.cells[0].score.value for line in lines] == [0.9, 0.5]
+
+
 def test_other_signatures_share_no_column_and_say_what_differs(tmp_path):
     scores = [
         score("nna_cd", value, 0.1, signature=f"nna_cd|points:{count}|samples:4")
