@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hub_server import TOKEN, HubServer
 from huggingface_hub import constants
+from limited_runs import LIMITED
 
 from hdbench import other_protocols, transfer
 from hdbench.benchmark import Run
@@ -16,7 +17,6 @@ from hdbench.store import Store
 from hdbench.zoo.catalogue import open_entry
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
-LIMITED = ("--category", "chair", "--methods", "ellipsoids", "--limit", "10", "--count", "8", "--quiet")
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from conftest import LIMITED
 from hub_server import OTHER_TOKEN
+from limited_runs import LIMITED
 from safetensors.numpy import load_file, save_file
 
 from hdbench.benchmark import Plan, Run
