@@ -204,8 +204,9 @@ class VoxelDiffusion(Method):
         with reading_model(cls, VoxelRecipe, folder) as stored:
             model.recipe = stored.recipe
             placement = Placement.from_json(stored.report["placement"])
-            whole = asdict(Window.whole(model.recipe.grid.resolution))  # of models that are older than windows
-            window = Window.from_json(stored.report.get("window", whole))
+            window = Window.whole(model.recipe.grid.resolution)  # of models that are older than windows
+            if "window" in stored.report:
+                window = Window.from_json(stored.report["window"])
             model.report = FitReport(**stored.report | {"placement": placement, "window": window})
             model._build(model.report.frames, window.edges, context.device)
             model.mean = stored.tensors["grid.mean"]
