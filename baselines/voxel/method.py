@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from ..placement import Placement
 from ..saving import reading_model, save_model
 from ..training import fixed_threads, train
 from ..units import block_noise, samples_in_blocks
-from .denoiser import GridDenoiser
+from .denoiser import SHOWN_FRAMES, FrameDenoiser, GridDenoiser
 from .gaussian import Gaussian
 from .network import UNet
 from .recipe import VoxelRecipe
@@ -89,11 +89,14 @@ class VoxelDiffusion(Method):
         recipe = _own(recipe)
         grid, shapes = recipe.grid, len(dataset.ids("train"))
         frames = FRAMES if dataset.kind == "sequence" else None
-        items = FRAMES if frames_are_items(recipe, frames) else 1
+        how = reading(recipe, frames)
+        items = FRAMES if how == "items" else 1
         forward = multiplications(recipe, frames, _likely_edges(dataset, recipe))
-        passes = 3.5 if recipe.network.self_conditioning else 3.0  # the gradient's counts as two
+        passes = 3.0  # the gradient's counts as two
+        if recipe.network.self_conditioning:  # a first look at every other step
+            passes += 0.5 * (SHOWN_FRAMES if how == "neighbours" else 1)
         trained = passes * recipe.training.total_steps(shapes * items) * recipe.training.batch_size
-        drawn = recipe.sampling.steps * items * count
+        drawn = recipe.sampling.steps * (1 if how == "channels" else FRAMES) * count
         places = grid.resolution**3 * (0.2 + 0.1 * grid.subdivisions**3)
         voxelizing = shapes * (frames or 1) * (places * OCCUPANCY_SECONDS if grid.content == "share" else 0.1)
         meshing = 0.01 * (frames or 1) * count
@@ -112,25 +115,27 @@ class VoxelDiffusion(Method):
         self.network.initialize(derive_seed(context.seed, "network"))
         self.mean = grids.mean(0, dtype=torch.float64).float() * self.recipe.grid.center
         grids = window.of(grids) - window.of(self.mean)
-        labels: Tensor | None = None
-        if frames_are_items(self.recipe, frames):
-            labels = torch.arange(grids.shape[1]).repeat(len(grids))
+        how, count = reading(self.recipe, frames), grids.shape[1]
+        if how == "items":
             grids = grids.flatten(0, 1)[:, None]  # (N T, 1, R, R, R)
         self.gaussian = None
         if components := self.recipe.network.components:
             with fixed_threads(self.recipe.training.threads):
                 self.gaussian = Gaussian.of(grids, components).to(context.device)
-        diffusion = self.recipe.diffusion.build()
-        denoiser = GridDenoiser(self.network, self.gaussian, diffusion)
+        denoiser = denoiser_of(self.recipe, frames, self.network, self.gaussian)
 
         def loss(rows: Tensor, noise_generator: torch.Generator) -> Tensor:
             x0 = grids[rows].to(context.device)
-            steps = torch.randint(len(diffusion), (len(x0),), generator=noise_generator).to(context.device)
+            steps = torch.randint(len(denoiser.diffusion), (len(x0),), generator=noise_generator).to(context.device)
             noise = torch.randn(x0.shape, generator=noise_generator).to(context.device)
-            told = denoiser.telling(None if labels is None else labels[rows].to(context.device))
-            again = self.recipe.network.self_conditioning and torch.rand((), generator=noise_generator) < 0.5
-            losses = diffusion.losses(told.twice if again else told, x0, steps, noise)
-            return told.relative(losses, steps).mean()
+            again = self.recipe.network.self_conditioning and bool(torch.rand((), generator=noise_generator) < 0.5)
+            labels: Tensor | None = None
+            if how == "items":
+                labels = rows % count
+            elif how == "neighbours":  # one frame of each sequence
+                labels = torch.randint(count, rows.shape, generator=noise_generator)
+            told = None if labels is None else labels.to(context.device)
+            return denoiser.losses(x0, steps, noise, told, twice=again).mean()
 
         trained = train(
             self.network,
@@ -239,7 +244,7 @@ class Block:
 def denoise(block: Block) -> Float32:
     """Samples (block size, T, X, Y, Z) of the window, less the mean. On the CPU one thread works."""
     sampling = block.recipe.sampling
-    frames, apart = block.frames or 1, frames_are_items(block.recipe, block.frames)
+    frames, apart = block.frames or 1, reading(block.recipe, block.frames) == "items"
     items = frames if apart else 1
     normal = block_noise(block.seed, "voxel", block.number, sampling.block, block.device)
     labels = torch.arange(items, device=block.device).repeat(sampling.block) if apart else None
@@ -248,10 +253,9 @@ def denoise(block: Block) -> Float32:
         """Of each sample its own, and for frames that are items the same: only so do they show one shape."""
         return normal(frames // items, *block.edges).repeat_interleave(items, 0)
 
-    process = block.recipe.diffusion.build()
-    denoiser = GridDenoiser(block.network, block.gaussian, process).telling(labels)
+    denoiser = denoiser_of(block.recipe, block.frames, block.network, block.gaussian).telling(labels)
     with torch.inference_mode(), fixed_threads(1):
-        trajectory = process.respaced(sampling.steps).trajectory(
+        trajectory = denoiser.diffusion.respaced(sampling.steps).trajectory(
             denoiser.remembering(),
             noise(),
             sampler=sampling.sampler,
@@ -263,27 +267,31 @@ def denoise(block: Block) -> Float32:
     return grids.reshape(sampling.block, frames, *block.edges).cpu().numpy()
 
 
-def frames_are_items(recipe: VoxelRecipe, frames: int | None) -> bool:
-    """Whether the network sees each of so many frames as a grid of its own."""
-    return frames is not None and recipe.network.frames == "items"
+def reading(recipe: VoxelRecipe, frames: int | None) -> Literal["channels", "items", "neighbours"]:
+    """What the network takes so many frames for; a mesh (`frames` None) is one channel."""
+    return "channels" if frames is None else recipe.network.frames
 
 
 def unet(recipe: VoxelRecipe, frames: int | None, edges: Edges) -> UNet:
     """The network for grids of meshes (`frames` None) or of sequences of that many frames."""
-    size = recipe.network
-    if frames is None:
-        return UNet(size, edges=edges)
-    if size.frames == "items":
-        return UNet(size, edges=edges, labels=frames)
-    return UNet(size, edges=edges, channels=frames)
+    size, how = recipe.network, reading(recipe, frames)
+    if how == "channels":
+        return UNet(size, edges=edges, channels=frames or 1)
+    return UNet(size, edges=edges, shown=SHOWN_FRAMES if how == "neighbours" else 1, labels=frames)
+
+
+def denoiser_of(recipe: VoxelRecipe, frames: int | None, network: UNet, gaussian: Gaussian | None) -> GridDenoiser:
+    """What denoises grids of meshes or sequences by such a network."""
+    kind = FrameDenoiser if reading(recipe, frames) == "neighbours" else GridDenoiser
+    return kind(network, gaussian, recipe.diffusion.build())
 
 
 def multiplications(recipe: VoxelRecipe, frames: int | None, edges: Edges) -> int:
-    """Multiplications of a forward pass over the grids of one item: a shape, or a frame where frames are items."""
-    channels = 1 if frames is None or recipe.network.frames == "items" else frames
+    """Multiplications of a forward pass over one item: a shape, or a frame of one where frames are denoised apart."""
+    shown = {"channels": frames or 1, "items": 1, "neighbours": SHOWN_FRAMES}[reading(recipe, frames)]
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network = unet(recipe, frames, edges)
-        grid = torch.empty(1, channels, *edges)
+        grid = torch.empty(1, shown, *edges)
         estimates = grid.repeat(1, network.estimate_count, 1, 1, 1) if network.estimate_count else None
         network(grid, torch.zeros(1, dtype=torch.int64), estimates=estimates)
     return counter.get_total_flops() // 2

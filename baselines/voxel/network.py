@@ -157,19 +157,28 @@ class Stage(nn.ModuleList):
 class UNet(nn.Module):
     """Predicts clean grids from noisy ones.
 
-    `channels` is the number of values per voxel (frames, where these are channels). With `labels` the network is also
-    told one of that many numbers for each item (the frame, where frames are items of their own). `edges` are those of
-    the grids; only learned positions tie the network to them. With `size.components` it is shown `estimate_count`
-    estimates of the clean grids beside the noisy ones, and corrects the first of them, which is a Gaussian's.
+    `channels` is the number of values per voxel that it predicts (frames, where these are channels), `shown` of those
+    it sees (more, where a frame is shown with its neighbours). With `labels` the network is also told one of that many
+    numbers for each item (the frame, where frames are denoised one by one). `edges` are those of the grids; only
+    learned positions tie the network to them. With `size.components` it is shown `estimate_count` estimates of the
+    clean grids beside the noisy ones, and what it predicts corrects the first of them, which is a Gaussian's.
     """
 
-    def __init__(self, size: NetworkRecipe, *, edges: Edges, channels: int = 1, labels: int | None = None) -> None:
+    def __init__(
+        self,
+        size: NetworkRecipe,
+        *,
+        edges: Edges,
+        channels: int = 1,
+        shown: int | None = None,
+        labels: int | None = None,
+    ) -> None:
         super().__init__()
         self.patch = size.patch
         self.width = size.width
         self.estimate_count = 0 if not size.components else 2 if size.self_conditioning else 1
         folded = channels * size.patch**3
-        shown = folded * (1 + self.estimate_count)
+        seen = (channels if shown is None else shown) * size.patch**3 * (1 + self.estimate_count)
         self.time_embed = nn.Sequential(
             nn.Linear(size.width, 4 * size.width), nn.SiLU(), nn.Linear(4 * size.width, 4 * size.width)
         )
@@ -178,22 +187,22 @@ class UNet(nn.Module):
         if size.positions:
             self.positions = nn.Parameter(torch.zeros(1, size.width, *[edge // size.patch for edge in edges]))
         builder = _Builder(size)
-        self.input_blocks = nn.ModuleList(builder.down(shown))
+        self.input_blocks = nn.ModuleList(builder.down(seen))
         self.middle_block = builder.middle()
         self.output_blocks = nn.ModuleList(builder.up())
         features = size.width * size.multipliers[0]
         self.out = nn.Sequential(
             nn.GroupNorm(size.groups, features), nn.SiLU(), nn.Conv3d(features, folded, 3, padding=1)
         )
-        self.cells = CellNetwork(shown + features, folded, size) if size.point_width else None
+        self.cells = CellNetwork(seen + features, folded, size) if size.point_width else None
 
     def forward(
         self, grids: Tensor, steps: Tensor, labels: Tensor | None = None, estimates: Tensor | None = None
     ) -> Tensor:
-        """Prediction from noisy grids (B, channels, X, Y, Z) at time steps (B,) int64, of the same shape.
+        """Prediction (B, channels, X, Y, Z) from noisy grids (B, shown, X, Y, Z) at time steps (B,) int64.
 
-        With estimates (B, estimate_count * channels, X, Y, Z) of at most about unit deviation: what is to be added to
-        the first, in units of its error.
+        With estimates (B, estimate_count * shown, X, Y, Z) of at most about unit deviation: what is to be added to the
+        first, in units of its error.
         """
         embedding = self.time_embed(sinusoids(steps, self.width))
         if labels is not None:

@@ -70,8 +70,9 @@ class NetworkRecipe(BaseModel):
     self_conditioning: bool = False
     """Show it beside that what it predicted at the step before; in training, at half of the steps, a first prediction,
     and else what the Gaussian expects once more."""
-    frames: Literal["channels", "items"] = "channels"
-    """Of sequences: all frames as channels of one grid, or each frame a grid of its own whose number is told."""
+    frames: Literal["channels", "items", "neighbours"] = "channels"
+    """Of sequences: all frames as channels of one grid; each frame a grid of its own whose number is told; or the same,
+    shown the noisy frames before and after it and their estimates, under a Gaussian of whole sequences."""
 
     @property
     def coarsest(self) -> int:
@@ -130,6 +131,8 @@ class VoxelRecipe(Recipe):
             raise ValueError("network.components needs grid.center = true: what a Gaussian expects lies about the mean")
         if network.components and self.diffusion.prediction != "x0":
             raise ValueError('network.components needs diffusion.prediction = "x0": what is corrected are clean grids')
+        if network.frames == "neighbours" and not network.components:
+            raise ValueError('network.frames = "neighbours" needs network.components: they hold frames together')
         if network.self_conditioning and not network.components:
             raise ValueError("network.self_conditioning needs network.components: they make the first estimate")
         channels = [network.width * multiplier for multiplier in (1, *network.multipliers)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from hdbench_baselines.voxel.method import VoxelDiffusion, multiplications, unet
+from hdbench_baselines.voxel.method import MULTIPLICATIONS_PER_SECOND, VoxelDiffusion, multiplications, unet
 from hdbench_baselines.voxel.recipe import NetworkRecipe
 from hdbench_baselines.voxel.window import Window
 
@@ -124,8 +124,8 @@ def test_model_remembers_how_it_was_made(fitted):
     assert "moving average" in report["checkpoint_rule"]
 
 
-@pytest.mark.parametrize("frames", ["channels", "items"])
-def test_sequences_are_learnt_in_both_readings(tmp_path, frames):
+@pytest.mark.parametrize("frames", ["channels", "items", "neighbours"])
+def test_sequences_are_learnt_in_all_readings(tmp_path, frames):
     model = fit(tmp_path, "sequence", frames=frames)
     loaded = VoxelDiffusion.load(tmp_path / "model", context(tmp_path))
     (sample,) = loaded.sample([1], 3, context(tmp_path))
@@ -135,7 +135,7 @@ def test_sequences_are_learnt_in_both_readings(tmp_path, frames):
     assert len(sample.frames) == 3
     assert all(map(same, sample.frames, again.frames))
     assert defect(sample) is None
-    if frames == "items":
+    if frames != "channels":
         assert loaded.network.label_emb.weight.shape[0] == 3
 
 
@@ -165,7 +165,10 @@ class FlatSolids(ToySolids):
         return super()._half_extents(name) * (1, 0.2, 1)
 
 
-@pytest.mark.parametrize(("kind", "frames"), [("mesh", "channels"), ("sequence", "channels"), ("sequence", "items")])
+@pytest.mark.parametrize(
+    ("kind", "frames"),
+    [("mesh", "channels"), ("sequence", "channels"), ("sequence", "items"), ("sequence", "neighbours")],
+)
 def test_a_model_denoises_its_window_alone(tmp_path, kind, frames):
     model = VoxelDiffusion()
     recipe = cropped(preset("smoke", kind, frames=frames))
@@ -189,6 +192,17 @@ def test_the_estimate_knows_the_window(kind):
     whole, part = (VoxelDiffusion.estimate_seconds(FlatSolids(kind), r, 0) for r in (recipe, cropped(recipe)))
     assert part - 5 < 0.8 * (whole - 5)  # all estimates have five seconds to begin with
     assert VoxelDiffusion.estimate_seconds(Nothing(kind), cropped(recipe), 64) > 0
+
+
+def test_the_estimate_knows_that_frames_are_denoised_one_by_one():
+    solids, recipe = ToySolids("sequence"), preset("default", "sequence")
+    looks_once = recipe.model_copy(update={"network": recipe.network.model_copy(update={"self_conditioning": False})})
+    drawn = VoxelDiffusion.estimate_seconds(solids, recipe, 64) - VoxelDiffusion.estimate_seconds(solids, recipe, 0)
+    edges = Window.whole(recipe.grid.resolution).edges
+    forwards = 64 * 16 * recipe.sampling.steps * multiplications(recipe, 16, edges) / MULTIPLICATIONS_PER_SECOND
+    assert drawn == pytest.approx(forwards / 2 + 64 * 16 * 0.01, rel=0.2)  # in a window of almost the cube
+    fitted = VoxelDiffusion.estimate_seconds(solids, recipe, 0)
+    assert 1.2 < (fitted - 5) / (VoxelDiffusion.estimate_seconds(solids, looks_once, 0) - 5) < 1.6
 
 
 def test_a_model_older_than_windows_denoises_all_of_the_cube(fitted, tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from hdbench_baselines.diffusion import DiffusionRecipe
-from hdbench_baselines.voxel.denoiser import GridDenoiser
+from hdbench_baselines.voxel.denoiser import SHOWN_FRAMES, FrameDenoiser, GridDenoiser
 from hdbench_baselines.voxel.gaussian import Gaussian
 from hdbench_baselines.voxel.network import UNet
 from hdbench_baselines.voxel.recipe import NetworkRecipe
@@ -12,19 +12,20 @@ SIGNAL = torch.from_numpy(DIFFUSION.alphas_cumprod).float()
 
 
 class Halved(torch.nn.Module):
-    """Stands for a network: half of the last estimate it is shown. It remembers what it was given."""
+    """Stands for a network: half of one of the estimates it is shown, the last. It remembers what it was given."""
 
     estimate_count = 2
 
-    def __init__(self):
+    def __init__(self, halved=1):
         super().__init__()
         self.factor = torch.nn.Parameter(torch.tensor(0.5))
-        self.seen, self.labels = [], []
+        self.halved = halved
+        self.noisy, self.steps, self.labels, self.seen = [], [], [], []
 
     def forward(self, x, steps, labels, shown):
-        self.seen.append(shown)
-        self.labels.append(labels)
-        return self.factor * shown[:, 1:]
+        for given, kept in ((x, self.noisy), (steps, self.steps), (labels, self.labels), (shown, self.seen)):
+            kept.append(given)
+        return self.factor * shown[:, self.halved : self.halved + 1]
 
 
 def deviation(gaussian):
@@ -67,7 +68,7 @@ def test_losses_are_one_in_any_noise_where_the_gaussian_is_all_there_is_to_know(
     for step in (0, 7, 19):
         steps = torch.full((len(data),), step)
         noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(step))
-        losses = denoiser.relative(DIFFUSION.losses(denoiser, data, steps, noise), steps)
+        losses = denoiser.losses(data, steps, noise, twice=False)
         torch.testing.assert_close(losses.mean(), torch.tensor(1.0), atol=0.05, rtol=0)
 
 
@@ -108,6 +109,17 @@ def test_looks_twice_and_learns_from_the_second(gaussian):
     torch.testing.assert_close(network.factor.grad, (errors * network.seen[1][:, 1:]).sum())  # no more than one look's
 
 
+@pytest.mark.parametrize("twice", [True, False])
+def test_the_loss_is_that_of_the_last_look(gaussian, twice):
+    denoiser, labels = GridDenoiser(Halved(), gaussian, DIFFUSION), torch.tensor([2, 0, 1])
+    (x0, steps), (noise, _) = noisy(1), noisy(2)
+    x = DIFFUSION.diffuse(x0, steps, noise)
+    errors = ((denoiser.twice if twice else denoiser)(x, steps) - x0).square().flatten(1).mean(1)
+    losses = denoiser.losses(x0, steps, noise, labels, twice=twice)
+    torch.testing.assert_close(losses, errors / gaussian.error(SIGNAL[steps]).square())
+    assert denoiser.network.labels[-1] is labels
+
+
 def test_without_a_gaussian_the_network_says_all():
     network = UNet(SIZE.model_copy(update={"components": 0, "self_conditioning": False}), edges=(4, 4, 4))
     network.initialize(3)
@@ -123,4 +135,81 @@ def test_grids_that_are_all_alike_are_learnt_too():
     assert not denoise(*noisy()).any()
     assert not denoise.twice(*noisy()).isnan().any()
     x, steps = noisy()
-    assert not denoise.relative(DIFFUSION.losses(denoise, torch.zeros_like(x), steps, x), steps).any()
+    assert not denoise.losses(torch.zeros_like(x), steps, x, twice=False).any()
+
+
+def sequences(*, count=3, seed=2):
+    return torch.randn(count, 4, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def sequence_gaussian():
+    data = sequences(count=9, seed=1)
+    return Gaussian.of(data - data.mean(0), 2)
+
+
+def frame_network(*, self_conditioning=True):
+    """One of sequences of four frames, that predicts nothing yet."""
+    size = SIZE.model_copy(update={"self_conditioning": self_conditioning, "point_width": 8})
+    network = UNet(size, edges=(4, 4, 4), shown=SHOWN_FRAMES, labels=4)
+    network.initialize(0)
+    return network
+
+
+def with_neighbours(grids):
+    """Frame by frame (B T, 3, R, R, R), without the help of any indexing in hdbench."""
+    return torch.stack([grid[[max(t - 1, 0), t, min(t + 1, 3)]] for grid in grids for t in range(4)])
+
+
+def test_frames_begin_with_what_the_gaussian_of_whole_sequences_expects(sequence_gaussian):
+    denoiser, steps = FrameDenoiser(frame_network(), sequence_gaussian, DIFFUSION), torch.tensor([0, 7, 19])
+    expected = sequence_gaussian(sequences(), SIGNAL[steps])
+    torch.testing.assert_close(denoiser(sequences(), steps), expected)
+
+
+def test_a_frame_is_shown_with_its_neighbours_and_at_the_ends_with_itself(sequence_gaussian):
+    network, steps = Halved(halved=4), torch.tensor([0, 7, 19])
+    denoise = FrameDenoiser(network, sequence_gaussian, DIFFUSION).remembering()
+    first = denoise(sequences(), steps)
+    x = sequences(seed=3)
+    second = denoise(x, steps)
+    expected = sequence_gaussian(x, SIGNAL[steps])
+    estimates = torch.cat([with_neighbours(expected), with_neighbours(first)], 1) / deviation(sequence_gaussian)
+    assert torch.equal(network.noisy[1], with_neighbours(x))
+    assert network.steps[1].tolist() == [0] * 4 + [7] * 4 + [19] * 4
+    assert network.labels[1].tolist() == [0, 1, 2, 3] * 3
+    torch.testing.assert_close(network.seen[1], estimates)
+    errors = sequence_gaussian.error(SIGNAL[steps])[:, None, None, None, None]
+    torch.testing.assert_close(second, expected + errors * 0.5 * first / deviation(sequence_gaussian))
+
+
+@pytest.mark.parametrize("self_conditioning", [True, False])
+@pytest.mark.parametrize("twice", [True, False])
+def test_frames_are_learnt_as_they_are_drawn(sequence_gaussian, twice, self_conditioning):
+    """The loss of one frame is the error of that frame where the whole sequence is predicted, after as many looks."""
+    network = frame_network(self_conditioning=self_conditioning)
+    for end in (network.out[-1], network.cells.last):
+        torch.nn.init.normal_(end.weight, std=0.1, generator=torch.Generator().manual_seed(5))
+    denoiser, steps = FrameDenoiser(network, sequence_gaussian, DIFFUSION), torch.tensor([0, 7, 19])
+    x0, noise, frames = sequences(seed=3), sequences(seed=4), torch.tensor([3, 0, 1])
+    x = DIFFUSION.diffuse(x0, steps, noise)
+    predicted = denoiser(x, steps)
+    if twice:
+        predicted = denoiser(x, steps, predicted)
+    errors = (predicted - x0).square().flatten(2).mean(2) / sequence_gaussian.error(SIGNAL[steps]).square()[:, None]
+    torch.testing.assert_close(denoiser.losses(x0, steps, noise, frames, twice=twice), errors[range(3), frames])
+    torch.testing.assert_close(denoiser.losses(x0, steps, noise, twice=twice), errors.mean(1))
+
+
+def test_frames_are_learnt_from_the_second_look(sequence_gaussian):
+    network, steps = Halved(halved=4), torch.tensor([0, 7, 19])
+    denoiser = FrameDenoiser(network, sequence_gaussian, DIFFUSION)
+    x0, noise, frames = sequences(seed=3), sequences(seed=4), torch.tensor([3, 0, 1])
+    denoiser.losses(x0, steps, noise, frames, twice=True).sum().backward()
+    assert len(network.seen[0]) == 3 * SHOWN_FRAMES  # the frame and its neighbours, no others
+    halved = network.seen[1][:, 4:5]
+    scale = sequence_gaussian.error(SIGNAL[steps])[:, None, None, None, None]
+    expected = sequence_gaussian(DIFFUSION.diffuse(x0, steps, noise), SIGNAL[steps])[range(3), frames][:, None]
+    wrong = expected + scale * 0.5 * halved - x0[range(3), frames][:, None]
+    by_factor = (2 * wrong * scale * halved).flatten(1).mean(1) / scale.flatten() ** 2
+    torch.testing.assert_close(network.factor.grad, by_factor.sum())  # no more than one look's

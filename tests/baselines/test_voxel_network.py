@@ -209,6 +209,7 @@ def test_a_cell_network_sees_its_cell_alone():
         ({"network": {"width": 48}}, "groups 32"),
         ({"network": {"heads": 3}}, "heads 3"),
         ({"network": {"self_conditioning": True}}, "needs network.components"),
+        ({"network": {"frames": "neighbours"}}, "they hold frames together"),
         ({"network": {"components": 3}}, "needs grid.center"),
         (
             {"grid": {"center": True}, "network": {"components": 3}, "diffusion": {"prediction": "epsilon"}},
