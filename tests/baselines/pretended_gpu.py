@@ -1,0 +1,90 @@
+"""A GPU that is not there: its tensors lie in the CPU's memory, and what a GPU refuses is refused.
+
+torch has no GPU without a driver, but everywhere a device without memory, `meta`: tensors under its name have beside
+them what they hold. Operations are run on that; the device is told, asked for and checked as ever.
+"""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+GPU = torch.device("meta")
+MOVES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
+INDEXES = {
+    torch.ops.aten.index.Tensor,
+    torch.ops.aten.index_put.default,
+    torch.ops.aten.index_put_.default,
+    torch.ops.aten._index_put_impl_.default,
+}
+
+
+class OnGPU(torch.Tensor):
+    """A tensor said to be on the GPU."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, held):
+        return torch.Tensor._make_wrapper_subclass(
+            cls,
+            held.size(),
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=GPU,
+        )
+
+    def __init__(self, held):
+        self.held = held
+
+    @classmethod
+    def __torch_dispatch__(cls, operation, types, args=(), kwargs=None):
+        return _operate(operation, args, kwargs or {})
+
+
+class _Everywhere(TorchDispatchMode):
+    """For the operations that make tensors from none."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        return _operate(operation, args, kwargs or {})
+
+
+def _operate(operation, args, kwargs):
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    on_gpu = [tensor for tensor in tensors if isinstance(tensor, OnGPU)]
+    if on_gpu and operation not in MOVES:
+        checked = args[:1] if operation in INDEXES else tensors  # indices may lie on the CPU
+        if any(not isinstance(tensor, OnGPU) and tensor.dim() for tensor in checked):
+            raise RuntimeError(f"{operation}: expected all tensors to be on the same device")
+    device = kwargs.get("device")
+    leads_to_gpu = bool(on_gpu) if device is None else torch.device(device) == GPU
+    if operation is torch.ops.aten.copy_.default:
+        leads_to_gpu = isinstance(args[0], OnGPU)
+    if device is not None:
+        kwargs = kwargs | {"device": torch.device("cpu")}
+    args, kwargs = tree_map_only(OnGPU, lambda tensor: tensor.held, (args, kwargs))
+    result = operation(*args, **kwargs)
+    if not leads_to_gpu:
+        return result
+    known = {id(tensor.held): tensor for tensor in on_gpu}  # what is changed in place stays itself
+    return tree_map_only(torch.Tensor, lambda held: known[id(held)] if id(held) in known else OnGPU(held), result)
+
+
+@contextmanager
+def pretended_gpu() -> Iterator[None]:
+    """Within it the device `meta` is a GPU, whatever torch asks of the device's name."""
+    autocast = torch.autocast
+    with pytest.MonkeyPatch.context() as patch, _Everywhere():
+        patch.setattr(torch, "autocast", lambda _, **options: autocast("cpu", **options))
+        patch.setattr(torch, "inference_mode", torch.no_grad)  # of tensors of inference these have no views
+        adam = importlib.import_module("torch.optim.adam")  # torch.optim hides it
+        patch.setattr(adam, "_device_dtype_check_for_fused", lambda *_, **__: None)
+        patch.setattr(  # which else is made without any operation being asked
+            torch.Tensor, "new_tensor", lambda self, data: torch.tensor(data, dtype=self.dtype).to(self.device)
+        )
+        yield
