@@ -3,7 +3,7 @@
 A row that several runs have (the same samples of the same model) is there once, with the scores of all of them.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,14 @@ def open_runs(folders: Sequence[Path]) -> Record:
     (first, results), *others = opened.items()
     for folder, other in others:
         _refuse_other_data(first, results, folder, other)
-    ambiguous = {mark: _marked_several_ways(opened.values(), mark) for mark in (_preset, _code)}
+    ambiguous = _made_by_several(opened.values())
     rows: dict[Hashable, Row] = {}
     homes: dict[Hashable, Path] = {}
     for folder, document in opened.items():
         for row in document.rows:
-            marks = [mark(document, row) for mark, names in ambiguous.items() if (row.method, row.title) in names]
-            titled = row.model_copy(update={"title": " ".join([row.title, *filter(None, marks)])})
+            is_told_apart = (row.method, row.title) in ambiguous
+            title = f"{row.title} @{_code(document)[:7]}" if is_told_apart else row.title
+            titled = row.model_copy(update={"title": title})
             key = _identity(titled)
             homes.setdefault(key, folder)
             rows[key] = _united(rows[key], titled) if key in rows else titled
@@ -87,32 +88,20 @@ def _refuse_other_data(first: Path, results: Results, folder: Path, other: Resul
             )
 
 
-Mark = Callable[[Results, Row], str | None]
-"""What tells rows of one title apart, such as the commit they were trained by; None where a row does not hang on it."""
-
-
-def _marked_several_ways(documents: Iterable[Results], mark: Mark) -> set[tuple[str, str]]:
-    """Method and title of rows that `mark` tells apart in different runs."""
-    marks: dict[tuple[str, str], set[str]] = {}
+def _made_by_several(documents: Iterable[Results]) -> set[tuple[str, str]]:
+    """Method and title of what was trained by differing code in different runs."""
+    codes: dict[tuple[str, str], set[str]] = {}
     for document in documents:
         for row in document.rows:
-            if found := mark(document, row):
-                marks.setdefault((row.method, row.title), set()).add(found)
-    return {name for name, found in marks.items() if len(found) > 1}
+            if row.source == "trained":
+                codes.setdefault((row.method, row.title), set()).add(_code(document))
+    return {name for name, found in codes.items() if len(found) > 1}
 
 
-def _preset(document: Results, row: Row) -> str | None:
-    """The preset of its run; one that is a file by its name."""
-    preset = document.run.get("preset")
-    return f"({Path(preset).name})" if row.recipe and isinstance(preset, str) else None
-
-
-def _code(document: Results, row: Row) -> str | None:
-    """The commit that a run was made with, or else the version; models of the zoo do not hang on it."""
-    if row.source != "trained":
-        return None
+def _code(document: Results) -> str:
+    """The commit that a run was made with, or else the version."""
     commit = (document.provenance.git or {}).get("commit")
-    return f"@{commit[:7] if isinstance(commit, str) else document.provenance.hdbench}"
+    return commit if isinstance(commit, str) else document.provenance.hdbench
 
 
 def _united(row: Row, other: Row) -> Row:

@@ -90,19 +90,6 @@ def test_models_of_other_code_are_told_apart(tmp_path):
     assert record.results.provenance.git == {"commit": "c0ffee, beefbeefbeef", "dirty": True}
 
 
-def test_presets_are_told_apart(tmp_path):
-    runs = [
-        one("alpha", value, source="zoo", model=preset, recipe={"steps": value}).model_copy(
-            update={"run": {"preset": preset}}
-        )
-        for value, preset in ((0.9, "default"), (0.7, "recipes/mine.toml"), (0.5, "paper"))
-    ]
-    control = one("noise", 1.0, source="control").model_copy(update={"run": {"preset": "paper"}})
-    folders = [written(tmp_path / str(k), run) for k, run in enumerate([*runs, control])]
-    assert titles(open_runs(folders)) == ["Alpha (default)", "Alpha (mine.toml)", "Alpha (paper)", "Noise"]
-    assert titles(open_runs(folders[2:])) == ["Alpha", "Noise"]
-
-
 @pytest.mark.parametrize(
     ("change", "word"),
     [
