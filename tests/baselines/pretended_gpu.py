@@ -1,7 +1,8 @@
-"""A GPU that is not there: its tensors lie in the CPU's memory, and what a GPU refuses is refused.
+"""A GPU that is not there: its tensors lie in the CPU's memory, and operations on tensors of both devices are refused.
 
-torch has no GPU without a driver, but everywhere a device without memory, `meta`: tensors under its name have beside
-them what they hold. Operations are run on that; the device is told, asked for and checked as ever.
+torch has no GPU without a driver, but everywhere a device without memory, `meta`: each tensor of that name carries one
+of the CPU with its values. What is done only where the device's name is `cuda` (mixed precision, answers to a lack of
+memory) is not reached.
 """
 
 import importlib
@@ -48,9 +49,13 @@ class OnGPU(torch.Tensor):
 
 
 class _Everywhere(TorchDispatchMode):
-    """For the operations that make tensors from none."""
+    """For the operations that make tensors from none; it counts those on the GPU."""
+
+    operations = 0
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        on_gpu = any(isinstance(leaf, OnGPU) for leaf in tree_leaves((args, kwargs)))
+        self.operations += on_gpu and operation not in MOVES
         return _operate(operation, args, kwargs or {})
 
 
@@ -58,13 +63,15 @@ def _operate(operation, args, kwargs):
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     on_gpu = [tensor for tensor in tensors if isinstance(tensor, OnGPU)]
     if on_gpu and operation not in MOVES:
-        checked = args[:1] if operation in INDEXES else tensors  # indices may lie on the CPU
+        checked = (args[0], *args[2:3]) if operation in INDEXES else tensors  # indices may lie on the CPU
         if any(not isinstance(tensor, OnGPU) and tensor.dim() for tensor in checked):
             raise RuntimeError(f"{operation}: expected all tensors to be on the same device")
     device = kwargs.get("device")
     leads_to_gpu = bool(on_gpu) if device is None else torch.device(device) == GPU
     if operation is torch.ops.aten.copy_.default:
         leads_to_gpu = isinstance(args[0], OnGPU)
+    if leads_to_gpu and kwargs.get("generator") is not None:
+        raise RuntimeError(f"{operation}: expected a generator of the same device")
     if device is not None:
         kwargs = kwargs | {"device": torch.device("cpu")}
     args, kwargs = tree_map_only(OnGPU, lambda tensor: tensor.held, (args, kwargs))
@@ -76,15 +83,15 @@ def _operate(operation, args, kwargs):
 
 
 @contextmanager
-def pretended_gpu() -> Iterator[None]:
+def pretended_gpu() -> Iterator[_Everywhere]:
     """Within it the device `meta` is a GPU, whatever torch asks of the device's name."""
     autocast = torch.autocast
-    with pytest.MonkeyPatch.context() as patch, _Everywhere():
+    with pytest.MonkeyPatch.context() as patch, _Everywhere() as everywhere:
         patch.setattr(torch, "autocast", lambda _, **options: autocast("cpu", **options))
-        patch.setattr(torch, "inference_mode", torch.no_grad)  # of tensors of inference these have no views
+        patch.setattr(torch, "inference_mode", torch.no_grad)  # wrappers cannot be viewed in the former
         adam = importlib.import_module("torch.optim.adam")  # torch.optim hides it
         patch.setattr(adam, "_device_dtype_check_for_fused", lambda *_, **__: None)
-        patch.setattr(  # which else is made without any operation being asked
+        patch.setattr(  # which would bypass all operations
             torch.Tensor, "new_tensor", lambda self, data: torch.tensor(data, dtype=self.dtype).to(self.device)
         )
-        yield
+        yield everywhere

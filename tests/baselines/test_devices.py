@@ -33,12 +33,16 @@ def context(folder, device):
 def test_a_method_fits_and_samples_on_a_gpu(name, kind, changes, tmp_path):
     method = get_method(name)
     recipe = method.load_recipe("smoke", (kind,), changes=changes)
-    with pretended_gpu():
+    with pretended_gpu() as gpu:
         model = method()
         model.fit(LearningView(ToySolids(kind)), recipe, context(tmp_path / "fit", GPU))
+        fitted = gpu.operations
         model.save(tmp_path / "model")
         loaded = method.load(tmp_path / "model", context(tmp_path / "load", GPU))
+        before = gpu.operations
         samples = list(loaded.sample(range(2), 0, context(tmp_path / "sample", GPU)))
+        assert fitted > 1000
+        assert gpu.operations > before + 100
     assert [defect(sample) for sample in samples] == [None, None]
     elsewhere = method.load(tmp_path / "model", context(tmp_path / "cpu", "cpu"))
     (sample,) = elsewhere.sample([0], 0, context(tmp_path / "cpu", "cpu"))
@@ -57,3 +61,7 @@ def test_a_pretended_gpu_computes_and_refuses_what_lies_elsewhere():
             layer(torch.ones(3, 2))
         with pytest.raises(RuntimeError, match="same device"):
             seen + torch.ones(3, 2)
+        with pytest.raises(RuntimeError, match="same device"):
+            seen[torch.tensor([0])] = torch.ones(1, 2)
+        with pytest.raises(RuntimeError, match="generator"):
+            torch.randn(2, device=GPU, generator=torch.Generator())
