@@ -50,12 +50,16 @@ class GridDenoiser:
         """Clean grids behind x (B, T, R, R, R) at time steps (B,); `last`, of that shape, is an earlier prediction."""
         if self.gaussian is None:
             return self.network(x, steps, self.labels)  # type: ignore[no-any-return]
-        with torch.autocast(x.device.type, enabled=False):  # the rounding of bfloat16 can exceed the Gaussian's error
-            expected = self.gaussian(x, self.signal[steps])
+        expected = self.gaussian(x, self.signal[steps])
+        return expected + self._correction(x, steps, self.labels, expected, last)
+
+    def _correction(
+        self, x: Tensor, steps: Tensor, labels: Tensor | None, expected: Tensor, last: Tensor | None
+    ) -> Tensor:
+        """What the network adds to what a Gaussian expects behind x, shown that and its last prediction, if any."""
         shown = [expected, expected if last is None else last][: self.network.estimate_count]
-        correction = self.network(x, steps, self.labels, torch.cat(shown, 1) / self.deviation)
-        corrected: Tensor = expected + self.errors[steps][:, None, None, None, None] * correction
-        return corrected
+        correction = self.network(x, steps, labels, torch.cat(shown, 1) / self.deviation)
+        return self.errors[steps][:, None, None, None, None] * correction
 
     def losses(self, x0: Tensor, steps: Tensor, noise: Tensor, labels: Tensor | None = None, *, twice: bool) -> Tensor:
         """What is to be made small for each of the clean grids x0 (B, T, R, R, R), after one look or two: (B,)."""
@@ -116,12 +120,8 @@ class FrameDenoiser(GridDenoiser):
         `last` (B F, 3, R, R, R) is what was predicted of them and their neighbours before.
         """
         told = steps.repeat_interleave(frames.shape[1])
-        with torch.autocast(x.device.type, enabled=False):  # as for whole grids
-            expected = surrounding(self.gaussian(x, self.signal[steps]), frames)
-        shown = [expected, expected if last is None else last][: self.network.estimate_count]
-        correction = self.network(surrounding(x, frames), told, frames.flatten(), torch.cat(shown, 1) / self.deviation)
-        corrected: Tensor = _own(expected) + self.errors[told][:, None, None, None, None] * correction
-        return corrected
+        expected = surrounding(self.gaussian(x, self.signal[steps]), frames)
+        return _own(expected) + self._correction(surrounding(x, frames), told, frames.flatten(), expected, last)
 
 
 def surrounding(sequences: Tensor, frames: Tensor) -> Tensor:

@@ -53,11 +53,12 @@ class Gaussian(nn.Module):
 
         That is E[x_0 | x_t] where x_t = sqrt(signal) x_0 + sqrt(1 - signal) noise.
         """
-        flat, signal = noisy.flatten(1), signal[:, None]
-        along = _shrinkage(self.deviations.square(), signal)
-        beside = _shrinkage(self.rest.square(), signal)
-        places = flat @ self.components.T
-        return (beside * flat + (places * (along - beside)) @ self.components).reshape(noisy.shape)
+        with torch.autocast(noisy.device.type, enabled=False):  # the rounding of bfloat16 can exceed the error
+            flat, signal = noisy.flatten(1), signal[:, None]
+            along = _shrinkage(self.deviations.square(), signal)
+            beside = _shrinkage(self.rest.square(), signal)
+            places = flat @ self.components.T
+            return (beside * flat + (places * (along - beside)) @ self.components).reshape(noisy.shape)
 
 
 def _shrinkage(variance: Tensor, signal: Tensor) -> Tensor:
