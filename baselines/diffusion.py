@@ -23,6 +23,8 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 Prediction = Literal["x0", "epsilon", "velocity"]
 Bound = float | Tensor
 """Of all numbers alike, or a tensor that broadcasts against them."""
+Expectation = Callable[[Tensor, Tensor], Tensor]
+"""What the data (B, ...) may be, on average, behind x_t (B, ...), which holds a share (B,) of the signal's variance."""
 Noise = Callable[[], Tensor]
 """The next standard normal noise of a sampler, of the shape of the samples."""
 
@@ -158,9 +160,20 @@ class GaussianDiffusion:
         signal = _at(np.sqrt(self.alphas_cumprod), steps, x0)
         return signal * x0 + _at(np.sqrt(1 - self.alphas_cumprod), steps, x0) * noise
 
-    def losses(self, denoiser: Denoiser, x0: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of the prediction for each item, (B,)."""
-        output = denoiser(self.diffuse(x0, steps, noise), self._told(steps))
+    def losses(
+        self, denoiser: Denoiser, x0: Tensor, steps: Tensor, noise: Tensor, *, expected: Expectation | None = None
+    ) -> Tensor:
+        """Mean squared error of the prediction for each item, (B,).
+
+        The best prediction is a mean over all data and noise that may lie behind x_t, of which x0 and `noise` are a
+        draw. Where something better than one draw is known, `expected` gives it: a mean over some of what may be. The
+        best prediction is the same, and the gradient has less noise (Xu, Tong and Jaakkola 2023).
+        """
+        x = self.diffuse(x0, steps, noise)
+        output = denoiser(x, self._told(steps))
+        if expected is not None:
+            x0 = expected(x, torch.from_numpy(self.alphas_cumprod).to(x)[steps])
+            noise = self._noise(x, steps, x0)
         if self.prediction == "velocity":
             target = self.diffuse(noise, steps, -x0)  # the same mixture, a quarter turn on
         else:
@@ -191,9 +204,7 @@ class GaussianDiffusion:
 
         `noise` is needed where `eta` > 0; `eta` = 1 is DDPM with the posterior's variance.
         """
-        epsilon = (_at(np.sqrt(1 / self.alphas_cumprod), steps, x) * x - x0) / _at(
-            np.sqrt(1 / self.alphas_cumprod - 1), steps, x
-        )
+        epsilon = self._noise(x, steps, x0)
         # The rest in the dtype of x: the rounding of 1 - now / previous is seen in the result, and is the original's.
         now, previous = _at(self.alphas_cumprod, steps, x), _at(self.alphas_cumprod_previous, steps, x)
         deviation = eta * ((1 - previous) / (1 - now)).sqrt() * (1 - now / previous).sqrt()
@@ -228,6 +239,11 @@ class GaussianDiffusion:
             else:
                 x = self.ddim_step(x0, x, steps, fresh, eta=eta)
             yield x
+
+    def _noise(self, x: Tensor, steps: Tensor, x0: Tensor) -> Tensor:
+        """The noise in x_t (B, ...) if this is the data behind it."""
+        scaled = _at(np.sqrt(1 / self.alphas_cumprod), steps, x) * x
+        return (scaled - x0) / _at(np.sqrt(1 / self.alphas_cumprod - 1), steps, x)
 
     def _told(self, steps: Tensor) -> Tensor:
         return torch.from_numpy(self.model_steps).to(steps.device)[steps]

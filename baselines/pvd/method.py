@@ -27,6 +27,7 @@ from ..units import block_noise, samples_in_blocks
 from .clouds import read_clouds
 from .pvcnn import PVCNN2, multiplications
 from .recipe import PVDRecipe
+from .targets import expected_points
 
 MULTIPLICATIONS_PER_SECOND = 5e10
 """Of one core in the convolutions of a forward pass: for the estimate of time only."""
@@ -61,7 +62,7 @@ class PVD(Method):
     name: ClassVar[str] = "pvd"
     title: ClassVar[str] = "PVD"
     output: ClassVar[Kind] = "points"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     recipe_type: ClassVar[type[Recipe]] = PVDRecipe
 
     recipe: PVDRecipe
@@ -113,7 +114,8 @@ class PVD(Method):
             x0 = pools[rows[:, None], chosen].mT.contiguous()  # (B, 3, P)
             with torch.random.fork_rng():
                 torch.manual_seed(noise_generator.initial_seed())  # dropout knows no generator but the global one
-                return diffusion.losses(self.denoiser, x0, steps, noise).mean()
+                expected = partial(expected_points, pools=pools[rows]) if self.recipe.expected_targets else None
+                return diffusion.losses(self.denoiser, x0, steps, noise, expected=expected).mean()
 
         with kernel_threads(self.recipe.training.threads):
             trained = train(

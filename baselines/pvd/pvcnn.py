@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hdbench.geometry.point_operations import (
     Interpolation,
@@ -32,6 +33,7 @@ SHARES = (2, 8, 32, 128)
 WAVES = (0.3, 3.0)
 """Radians per unit of the longest and the shortest wave: of shorter ones noise of deviation 1 leaves a hundredth."""
 SPECTRUM_WIDTH = 256
+POINTWISE_DEPTH = 4
 MINIMUM_POINTS = 3 * SHARES[-1]
 """Points a cloud needs: interpolation takes three on the lowest level."""
 
@@ -67,6 +69,8 @@ class Size:
 
     In much noise no point and no ball of points tells anything of the shape, but means over all points do.
     """
+    pointwise: int = 0
+    """Width of a network that sees each point alone and is told of the spectrum, whose prediction the rest corrects."""
 
 
 class Level(NamedTuple):
@@ -112,6 +116,26 @@ class FeaturePropagation(nn.Module):
         return self.mlp(torch.cat([with_time(interpolate(features, upward), time), skipped], dim=1))
 
 
+class PointDecoder(nn.Module):
+    """Each point alone, its hidden layers scaled and shifted by what is told of the cloud, as in DPC's decoder."""
+
+    def __init__(self, inputs: int, told: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(inputs, width)
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(POINTWISE_DEPTH))
+        self.told = nn.ModuleList(nn.Linear(told, 2 * width) for _ in range(POINTWISE_DEPTH))
+        self.leave = nn.Linear(width, 3)
+
+    def forward(self, features: Tensor, told: Tensor) -> Tensor:
+        """Features (B, inputs, P) of points and (B, told) of their clouds -> a prediction (B, 3, P)."""
+        hidden = self.enter(features.mT)
+        for layer, modulation in zip(self.layers, self.told, strict=True):
+            scale, shift = modulation(told)[:, None].chunk(2, dim=2)
+            hidden = hidden + functional.silu(layer(hidden) * (1 + scale) + shift)
+        predicted: Tensor = self.leave(hidden).mT
+        return predicted
+
+
 class PVCNN2(nn.Module):
     """Predicts noise (or data) from noisy points (B, 3, P) at time steps (B,); P is any number from 384 on."""
 
@@ -131,7 +155,8 @@ class PVCNN2(nn.Module):
 
         c32, c64, c128, c256, c512 = wide(32, 64, 128, 256, 512)
         p32, p64, p128 = wide(32, 64, 128, factor=size.point_width or size.width)
-        inputs, time = 3 + 6 * size.octaves, TIME_FEATURES
+        encoded, time = 3 + 6 * size.octaves, TIME_FEATURES
+        inputs = encoded + 3 * bool(size.pointwise)
         self.register_buffer("frequencies", 0.5 * 2.0 ** torch.arange(size.octaves), persistent=False)
         self.sa_layers = nn.ModuleList(
             [
@@ -162,6 +187,8 @@ class PVCNN2(nn.Module):
             widths = pairwise((time + 2 * size.spectrum, SPECTRUM_WIDTH, SPECTRUM_WIDTH, time))
             layers = [layer for inputs, outputs in widths for layer in (nn.Linear(inputs, outputs), nn.SiLU())]
             self.spectrum = nn.Sequential(*layers[:-1])
+        if size.pointwise:
+            self.pointwise = PointDecoder(encoded, SPECTRUM_WIDTH, size.pointwise)
 
     def forward(self, points: Tensor, steps: Tensor) -> Tensor:
         """Prediction (B, 3, P) from noisy points (B, 3, P) at time steps (B,) int64."""
@@ -171,11 +198,16 @@ class PVCNN2(nn.Module):
         resolutions = (*self.size.resolutions, self.size.resolutions[-1])
         voxels = [voxelise(place, resolution) for place, resolution in zip(places, resolutions, strict=True)]
         told = time_features(steps)
-        time = self.embedf(told)
+        time, features = self.embedf(told), self.encode(points)
+        expected = None
         if self.size.spectrum:
-            time = time + self.spectrum(torch.cat([told, self.means(points)], dim=1))
+            seen = self.spectrum[:-1](torch.cat([told, self.means(points)], dim=1))
+            time = time + self.spectrum[-1](seen)
+            if self.size.pointwise:
+                expected = self.pointwise(features, seen)
+                features = torch.cat([features, expected], dim=1)
 
-        features, skipped = self.encode(points), []
+        skipped = []
         for index, (layers, level) in enumerate(zip(self.sa_layers, levels, strict=True)):
             skipped.append(features if index or self.size.last_skip else features[:, :0])
             if index:
@@ -188,7 +220,7 @@ class PVCNN2(nn.Module):
             features = propagation(features, time, levels[index].upward, skipped[index])
             features = convolve(convolutions, features, voxels[index])
         predicted: Tensor = self.classifier(features)
-        return predicted
+        return predicted if expected is None else expected + predicted
 
     def encode(self, points: Tensor) -> Tensor:
         """Coordinates (B, 3, P) with their sines and cosines, (B, 3 + 6 octaves, P)."""
@@ -203,18 +235,20 @@ class PVCNN2(nn.Module):
         return (means * points.shape[2] ** 0.5).asinh()
 
     def matrices(self) -> list[str]:
-        """Names of the weights between hidden layers: what Muon may move. The gates' are too small for it."""
+        """Names of the weights between hidden layers: what Muon may move. The gates of grids are too small for it."""
         layers = [
-            name for name, module in self.named_modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            name
+            for name, module in self.named_modules()
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
         ]
-        ends = ("sa_layers.0.0.", "classifier.2")
-        return [f"{name}.weight" for name in layers if not name.startswith(ends)]
+        others = ("sa_layers.0.0.", "classifier.2", "embedf", "pointwise.enter", "pointwise.leave")
+        return [f"{name}.weight" for name in layers if not name.startswith(others) and ".fc." not in name]
 
     def initialize(self, seed: int) -> None:
         """Fresh parameters as torch's layers draw theirs by default, from `seed` alone, and waves of any direction."""
         generator = torch.Generator().manual_seed(seed)
         if self.size.spectrum:
-            directions = nn.functional.normalize(torch.empty(self.waves.shape).normal_(generator=generator), dim=1)
+            directions = functional.normalize(torch.empty(self.waves.shape).normal_(generator=generator), dim=1)
             self.waves.copy_(directions * torch.linspace(*WAVES, self.size.spectrum)[:, None])
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
@@ -246,7 +280,7 @@ def hierarchy(points: Tensor, *, radii: Sequence[float], neighbours: int) -> lis
 
 
 def multiplications(size: Size, points: int) -> float:
-    """Multiplications in the convolutions of a forward pass over one cloud of so many points."""
+    """Multiplications in the convolutions and between the hidden layers of a forward pass over one cloud."""
     with torch.device("meta"):
         network = PVCNN2(size)
     counts = [points, *(points // share for share in SHARES)]
@@ -263,7 +297,7 @@ def multiplications(size: Size, points: int) -> float:
                 total += module.weight.numel() * counts[level + 1] * size.neighbours
             elif isinstance(module, nn.Conv1d):
                 total += module.weight.numel() * counts[level]
-    return total
+    return total + points * POINTWISE_DEPTH * size.pointwise**2
 
 
 def convolve(convolutions: Sequence[nn.Module], features: Tensor, voxels: Voxels) -> Tensor:

@@ -63,6 +63,14 @@ class NetworkRecipe(BaseModel):
     """Factor on the paper's widths of the point-wise networks between the cloud and the level below."""
     spectrum: int = Field(default=0, ge=0)
     """Waves whose means over the whole cloud are told beside the time step."""
+    pointwise: int = Field(default=0, ge=0)
+    """Width of a network that sees each point alone, told of those means; the rest corrects it."""
+
+    @model_validator(mode="after")
+    def _pointwise_is_told(self) -> Self:
+        if self.pointwise and not self.spectrum:
+            raise ValueError("network.pointwise is told of the whole cloud by its spectrum; set network.spectrum too")
+        return self
 
     @property
     def size(self) -> Size:
@@ -97,6 +105,8 @@ class PVDRecipe(Recipe):
     diffusion: DiffusionRecipe = DiffusionRecipe(timesteps=1000)
     fixed_noise: bool = False
     """Items at time step 0 always meet the same noise, one for each training shape, as in the released code."""
+    expected_targets: bool = False
+    """Learn from the mean of all points of the pool that may lie behind a noisy one, not from the one that does."""
     training: TrainingRecipe = TrainingRecipe()
     sampling: SamplingRecipe = SamplingRecipe()
 

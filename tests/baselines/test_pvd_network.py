@@ -217,7 +217,11 @@ def test_half_precision_comes_close(small, monkeypatch, device):
     assert float((out - expected).detach().abs().mean()) < 0.05 * float(expected.detach().abs().mean())
 
 
-@pytest.mark.parametrize("size", [SMALL, WIDER], ids=["as published", "wider"])
+@pytest.mark.parametrize(
+    "size",
+    [SMALL, WIDER, replace(SMALL, spectrum=16, pointwise=24)],
+    ids=["as published", "wider", "each point alone first"],
+)
 def test_every_parameter_learns(size):
     network = PVCNN2(size).eval()
     network.initialize(0)
@@ -269,6 +273,23 @@ def test_means_of_waves_are_told_to_the_network():
     assert torch.equal(network.waves, network.state_dict()["waves"])
 
 
+def test_the_pointwise_prediction_is_corrected_and_sees_of_other_points_the_spectrum_alone():
+    network = PVCNN2(replace(SMALL, spectrum=16, pointwise=24)).eval()
+    network.initialize(0)
+    cloud, steps = torch.randn(1, 3, 384, generator=torch.Generator().manual_seed(9)), torch.tensor([50])
+    corrected = network(cloud, steps)
+    for parameter in network.classifier[2].parameters():
+        parameter.data.zero_()
+    expected = network(cloud, steps)
+    assert not torch.allclose(corrected, expected)
+
+    network.waves.zero_()  # all clouds look alike
+    changed = cloud.clone()
+    changed[:, :, 100:] += 1
+    torch.testing.assert_close(network(changed, steps)[:, :, :100], network(cloud, steps)[:, :, :100])
+    assert not torch.allclose(network(cloud, steps), expected)
+
+
 def test_initial_parameters_hang_on_the_seed_alone():
     first, second, other = PVCNN2(SMALL), PVCNN2(SMALL), PVCNN2(SMALL)
     for network, seed in ((first, 1), (second, 1), (other, 2)):
@@ -280,17 +301,26 @@ def test_initial_parameters_hang_on_the_seed_alone():
     assert 0.99 * reach < float(first.state_dict()[weight].abs().max()) <= reach
 
 
-@pytest.mark.parametrize("size", [SMALL, WIDER], ids=["as published", "wider"])
+@pytest.mark.parametrize(
+    "size",
+    [SMALL, WIDER, replace(SMALL, spectrum=16, pointwise=24)],
+    ids=["as published", "wider", "each point alone first"],
+)
 def test_multiplications_are_those_of_the_convolutions(size):
     counted = []
 
     def count(module, inputs, output):
         counted.append(module.weight.numel() * output[0, 0].numel())
 
+    def count_points(module, inputs, output):
+        counted.append(module.weight.numel() * output[0, :, 0].numel())
+
     network = PVCNN2(size).eval()
     for name, module in network.named_modules():
         if hasattr(module, "kernel_size") and not name.startswith(("classifier", "global_att")):
             module.register_forward_hook(count)
+        if name.startswith("pointwise.layers."):
+            module.register_forward_hook(count_points)
     with torch.inference_mode():
         network(torch.randn(1, 3, 512), torch.tensor([0]))
     attended = 2 * 16 * size.resolutions[1] ** 6
