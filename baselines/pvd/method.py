@@ -33,6 +33,8 @@ MULTIPLICATIONS_PER_SECOND = 5e10
 """Of one core in the convolutions of a forward pass: for the estimate of time only."""
 SECONDS_PER_POINT = 8e-6
 """Of one core in everything else of a forward pass: for the estimate of time only."""
+PAIRS_PER_SECOND = 4e8
+"""Of one core, of a noisy point and what it may have been: for the estimate of time only."""
 TRAINING_OVER_FORWARD = 2.6
 """Time of a training step over that of its forward pass: for the estimate of time only."""
 PARALLEL_TRAINING = 1.6
@@ -87,7 +89,9 @@ class PVD(Method):
             work = multiplications(recipe.network.size, points)
             return work / MULTIPLICATIONS_PER_SECOND + points * SECONDS_PER_POINT
 
-        fitting = TRAINING_OVER_FORWARD * forward(recipe.data.points) * items / PARALLEL_TRAINING
+        pairs = recipe.data.points * recipe.data.pool * recipe.expected_targets
+        step = TRAINING_OVER_FORWARD * forward(recipe.data.points) + pairs / PAIRS_PER_SECOND
+        fitting = step * items / PARALLEL_TRAINING
         reading = 0.05 * shapes
         return 5 + reading + fitting + forward(sampling.points) * sampling.steps * drawn / 2
 
