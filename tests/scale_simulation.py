@@ -21,8 +21,8 @@ SEEDS = 3
 FIELDS_PER_UNIT, SAMPLES_PER_UNIT = 8, 32
 PREPARE_S, FIELD_S = 0.5, 1.24
 """Of one shape on one core: reading, turning and sampling it; labelling its points and fitting its field."""
-TRAINING_S = {"hyperdiffusion": 300.0, "dpc": 500.0, "voxel": 1200.0, "pvd": 870.0}
-SAMPLE_S = {"hyperdiffusion": 1.0, "dpc": 0.9, "voxel": 0.4, "pvd": 2.6}
+TRAINING_S = {"hyperdiffusion": 300.0, "dpc": 500.0, "voxel": 1200.0, "pvd": 1210.0}
+SAMPLE_S = {"hyperdiffusion": 1.0, "dpc": 0.9, "voxel": 0.4, "pvd": 2.9}
 """Of one model, and of one sample, on one core, with the recipes `default`."""
 PAIR_S, CLOUD_S = 0.96e-3, 7e-3
 """Of a pair of clouds under exact EMD with intervals, and of the features of one cloud."""

@@ -9,7 +9,7 @@ import torch
 from hdbench_baselines.pvd.clouds import read_clouds
 from hdbench_baselines.pvd.method import PVD, with_fixed_noise
 from hdbench_baselines.pvd.pvcnn import PVCNN2
-from hdbench_baselines.pvd.recipe import DataRecipe, PVDRecipe
+from hdbench_baselines.pvd.recipe import DataRecipe, NetworkRecipe, PVDRecipe
 
 from hdbench.conformance import ToySolids, check_method
 from hdbench.datasets.base import Dataset, LearningView
@@ -69,6 +69,7 @@ def test_paper_is_the_papers():
     assert recipe.network.size == type(recipe.network.size)()
     assert (recipe.data.cloud, recipe.data.pool, recipe.data.points) == (15000, 10000, 2048)
     assert recipe.fixed_noise
+    assert not recipe.expected_targets
     training = recipe.training
     assert training.total_steps(2832) == 10_000 * (2832 // 16)
     assert (training.optimizer, training.betas, training.ema, training.clip_norm) == ("adam", (0.5, 0.999), None, None)
@@ -100,6 +101,21 @@ def test_default_models_stay_small():
 def test_keeps_the_contract(tmp_path):
     checks = check_method(PVD, workspace=tmp_path, progress=Progress())
     assert {check.name: check.detail for check in checks if not check.passed} == {}
+
+
+def test_a_pointwise_network_must_be_told_of_the_cloud():
+    with pytest.raises(ValueError, match=r"set network\.spectrum too"):
+        NetworkRecipe(pointwise=8)
+
+
+def test_means_for_targets_leave_less_loss(fitted, tmp_path):
+    model, _ = fitted
+    assert model.recipe.expected_targets
+    drawn = PVD()
+    recipe = model.recipe.model_copy(update={"expected_targets": False})
+    drawn.fit(LearningView(ToySolids()), recipe, context(tmp_path))
+    losses = [np.mean([loss for _, loss in one.report.loss_curve]) for one in (model, drawn)]
+    assert losses[0] < losses[1]
 
 
 def test_samples_lie_where_the_data_lie(fitted):
