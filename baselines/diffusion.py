@@ -167,7 +167,7 @@ class GaussianDiffusion:
 
         The best prediction is a mean over all data and noise that may lie behind x_t, of which x0 and `noise` are a
         draw. Where something better than one draw is known, `expected` gives it: a mean over some of what may be. The
-        best prediction is the same, and the gradient has less noise (Xu, Tong and Jaakkola 2023).
+        best prediction is the same, and the gradient has less noise (Xu, Tong and Jaakkola 2023: Stable Target Field).
         """
         x = self.diffuse(x0, steps, noise)
         output = denoiser(x, self._told(steps))

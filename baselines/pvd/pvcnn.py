@@ -117,7 +117,7 @@ class FeaturePropagation(nn.Module):
 
 
 class PointDecoder(nn.Module):
-    """Each point alone, its hidden layers scaled and shifted by what is told of the cloud, as in DPC's decoder."""
+    """Each point alone, its hidden layers scaled and shifted by what is told of the cloud, in the manner of DPC's."""
 
     def __init__(self, inputs: int, told: int, width: int) -> None:
         super().__init__()
@@ -235,7 +235,10 @@ class PVCNN2(nn.Module):
         return (means * points.shape[2] ** 0.5).asinh()
 
     def matrices(self) -> list[str]:
-        """Names of the weights between hidden layers: what Muon may move. The gates of grids are too small for it."""
+        """Names of the weights that Muon may move: all matrices but those of single points, the time alone and gates.
+
+        What meets a point's own few numbers, or makes them, is too narrow for it, as the gates of grids are.
+        """
         layers = [
             name
             for name, module in self.named_modules()

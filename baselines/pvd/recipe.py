@@ -114,3 +114,9 @@ class PVDRecipe(Recipe):
     def _steps_are_the_diffusions(self) -> Self:
         self.diffusion.refuse_more_steps(self.sampling.steps)
         return self
+
+    @model_validator(mode="after")
+    def _expected_of_fresh_noise(self) -> Self:
+        if self.expected_targets and self.fixed_noise:
+            raise ValueError("expected_targets are means over noise that is drawn afresh; set fixed_noise to false")
+        return self

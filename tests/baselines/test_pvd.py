@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hdbench_baselines.pvd import method
 from hdbench_baselines.pvd.clouds import read_clouds
 from hdbench_baselines.pvd.method import PVD, with_fixed_noise
 from hdbench_baselines.pvd.pvcnn import PVCNN2
 from hdbench_baselines.pvd.recipe import DataRecipe, NetworkRecipe, PVDRecipe
+from hdbench_baselines.pvd.targets import expected_points
 
 from hdbench.conformance import ToySolids, check_method
 from hdbench.datasets.base import Dataset, LearningView
@@ -106,6 +108,29 @@ def test_keeps_the_contract(tmp_path):
 def test_a_pointwise_network_must_be_told_of_the_cloud():
     with pytest.raises(ValueError, match=r"set network\.spectrum too"):
         NetworkRecipe(pointwise=8)
+
+
+def test_means_for_targets_want_fresh_noise():
+    with pytest.raises(ValueError, match="set fixed_noise to false"):
+        PVDRecipe(fixed_noise=True, expected_targets=True)
+
+
+def test_means_for_targets_are_over_the_item_s_own_shape(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    far = np.float32([-3, 3])[:, None, None]
+    data = Clouds([rng.normal(0, 0.1, (2000, 3)).astype(np.float32) + at for at in far])
+    told = []
+
+    def told_means(noisy, signal, pools):
+        means = expected_points(noisy, signal, pools)
+        told.append((noisy.mean((1, 2)) - signal.sqrt() * means.mean((1, 2)), signal))
+        return means
+
+    monkeypatch.setattr(method, "expected_points", told_means)
+    PVD().fit(LearningView(data), preset("smoke"), context(tmp_path))
+    gaps, signals = (torch.cat(parts) for parts in zip(*told, strict=True))
+    assert len(gaps) == 24
+    assert (gaps.abs() < 0.2 * (1 - signals).sqrt()).all()  # another shape's mean would be 2 sqrt(signal) away
 
 
 def test_means_for_targets_leave_less_loss(fitted, tmp_path):

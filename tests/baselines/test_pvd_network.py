@@ -14,6 +14,7 @@ from hdbench.geometry import point_operations
 
 SMALL = Size(width=0.25, resolutions=(8, 4, 2), radii=(0.2, 0.4, 0.8, 1.6), neighbours=8, dropout=0.0)
 WIDER = replace(SMALL, last_skip=True, octaves=2, point_width=0.5)
+ALONE_FIRST = replace(SMALL, spectrum=16, pointwise=24)
 
 
 def recorded(name):
@@ -203,23 +204,25 @@ def test_clouds_of_a_batch_do_not_meet(small):
             torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("size", [SMALL, ALONE_FIRST], ids=["as published", "each point alone first"])
 @pytest.mark.parametrize("device", ["cpu", "none"])
-def test_half_precision_comes_close(small, monkeypatch, device):
+def test_half_precision_comes_close(size, monkeypatch, device):
     """As on GPUs, where a recipe wants it; index operations keep to float32 on either of their ways."""
     monkeypatch.setattr(point_operations, "KERNEL_DEVICE", device)
+    small = PVCNN2(size).eval()
+    small.initialize(0)
     x = torch.randn(2, 3, 384, generator=torch.Generator().manual_seed(6))
     steps = torch.tensor([10, 600])
     expected = small(x, steps)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = small(x, steps)
         out.float().square().mean().backward()  # raises where precisions do not meet
-    small.zero_grad()
     assert float((out - expected).detach().abs().mean()) < 0.05 * float(expected.detach().abs().mean())
 
 
 @pytest.mark.parametrize(
     "size",
-    [SMALL, WIDER, replace(SMALL, spectrum=16, pointwise=24)],
+    [SMALL, WIDER, ALONE_FIRST],
     ids=["as published", "wider", "each point alone first"],
 )
 def test_every_parameter_learns(size):
@@ -273,8 +276,20 @@ def test_means_of_waves_are_told_to_the_network():
     assert torch.equal(network.waves, network.state_dict()["waves"])
 
 
+def test_muon_moves_convolutions_and_what_tells_of_the_cloud():
+    network = PVCNN2(ALONE_FIRST)
+    named = network.matrices()
+    others = {name for name, value in network.named_parameters() if value.ndim > 1} - set(named)
+    told = {name for name in named if name.startswith(("spectrum", "pointwise"))}
+    assert len(told) == 3 + 4 + 4
+    assert {name for name in others if ".fc." not in name and not name.startswith("sa_layers.0.0.")} == {
+        *("classifier.2.weight", "embedf.0.weight", "embedf.2.weight"),
+        *("pointwise.enter.weight", "pointwise.leave.weight"),
+    }
+
+
 def test_the_pointwise_prediction_is_corrected_and_sees_of_other_points_the_spectrum_alone():
-    network = PVCNN2(replace(SMALL, spectrum=16, pointwise=24)).eval()
+    network = PVCNN2(ALONE_FIRST).eval()
     network.initialize(0)
     cloud, steps = torch.randn(1, 3, 384, generator=torch.Generator().manual_seed(9)), torch.tensor([50])
     corrected = network(cloud, steps)
@@ -303,10 +318,10 @@ def test_initial_parameters_hang_on_the_seed_alone():
 
 @pytest.mark.parametrize(
     "size",
-    [SMALL, WIDER, replace(SMALL, spectrum=16, pointwise=24)],
+    [SMALL, WIDER, ALONE_FIRST],
     ids=["as published", "wider", "each point alone first"],
 )
-def test_multiplications_are_those_of_the_convolutions(size):
+def test_multiplications_are_those_of_convolutions_and_hidden_layers(size):
     counted = []
 
     def count(module, inputs, output):

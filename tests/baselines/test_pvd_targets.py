@@ -32,6 +32,13 @@ def test_expected_points_are_what_bayes_rule_gives(pools: Tensor, step: int) -> 
     torch.testing.assert_close(found, brute(noisy, signal, pools).float(), atol=2e-3 if step == 0 else 1e-4, rtol=0)
 
 
+def test_half_precision_keeps_to_float32(pools: Tensor) -> None:
+    x0, signal = pools[:, :300].mT, torch.tensor([0.99, 0.5])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = expected_points(x0, signal, pools)
+    assert torch.equal(half, expected_points(x0, signal, pools))
+
+
 def test_little_noise_leaves_the_point_and_much_leaves_the_mean(pools: Tensor) -> None:
     x0 = pools[:, :300].mT
     near = expected_points(x0, torch.tensor([1 - 1e-6, 1 - 1e-6]), pools)
