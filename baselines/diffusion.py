@@ -24,7 +24,7 @@ Prediction = Literal["x0", "epsilon", "velocity"]
 Bound = float | Tensor
 """Of all numbers alike, or a tensor that broadcasts against them."""
 Expectation = Callable[[Tensor, Tensor], Tensor]
-"""What the data (B, ...) may be, on average, behind x_t (B, ...), which holds a share (B,) of the signal's variance."""
+"""What the data (B, ...) may be, on average, behind x_t (B, ...), which holds a share (B, 1, ...) of its variance."""
 Noise = Callable[[], Tensor]
 """The next standard normal noise of a sampler, of the shape of the samples."""
 
@@ -172,7 +172,7 @@ class GaussianDiffusion:
         x = self.diffuse(x0, steps, noise)
         output = denoiser(x, self._told(steps))
         if expected is not None:
-            x0 = expected(x, torch.from_numpy(self.alphas_cumprod).to(x)[steps])
+            x0 = expected(x, _at(self.alphas_cumprod, steps, x))
             noise = self._noise(x, steps, x0)
         if self.prediction == "velocity":
             target = self.diffuse(noise, steps, -x0)  # the same mixture, a quarter turn on

@@ -15,6 +15,9 @@ from hdbench.geometry import point_operations
 SMALL = Size(width=0.25, resolutions=(8, 4, 2), radii=(0.2, 0.4, 0.8, 1.6), neighbours=8, dropout=0.0)
 WIDER = replace(SMALL, last_skip=True, octaves=2, point_width=0.5)
 ALONE_FIRST = replace(SMALL, spectrum=16, pointwise=24)
+each_size = pytest.mark.parametrize(
+    "size", [SMALL, WIDER, ALONE_FIRST], ids=["as published", "wider", "each point alone first"]
+)
 
 
 def recorded(name):
@@ -220,11 +223,7 @@ def test_half_precision_comes_close(size, monkeypatch, device):
     assert float((out - expected).detach().abs().mean()) < 0.05 * float(expected.detach().abs().mean())
 
 
-@pytest.mark.parametrize(
-    "size",
-    [SMALL, WIDER, ALONE_FIRST],
-    ids=["as published", "wider", "each point alone first"],
-)
+@each_size
 def test_every_parameter_learns(size):
     network = PVCNN2(size).eval()
     network.initialize(0)
@@ -316,11 +315,7 @@ def test_initial_parameters_hang_on_the_seed_alone():
     assert 0.99 * reach < float(first.state_dict()[weight].abs().max()) <= reach
 
 
-@pytest.mark.parametrize(
-    "size",
-    [SMALL, WIDER, ALONE_FIRST],
-    ids=["as published", "wider", "each point alone first"],
-)
+@each_size
 def test_multiplications_are_those_of_convolutions_and_hidden_layers(size):
     counted = []
 

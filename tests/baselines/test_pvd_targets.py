@@ -1,5 +1,7 @@
 """What PVD's points learn from: means over all of a shape's points that may lie behind a noisy one."""
 
+from functools import partial
+
 import pytest
 import torch
 from hdbench_baselines.diffusion import DiffusionRecipe, GaussianDiffusion
@@ -16,7 +18,7 @@ def pools() -> Tensor:
 
 def brute(noisy: Tensor, signal: Tensor, pools: Tensor) -> Tensor:
     """The same by Bayes' rule, in float64."""
-    noisy, signal, pools = noisy.double(), signal.double()[:, None, None], pools.double()
+    noisy, signal, pools = noisy.double(), signal.double(), pools.double()
     squared = (noisy.mT[:, :, None] - signal[..., None].sqrt() * pools[:, None]).square().sum(3)
     return (torch.softmax(-squared / (2 * (1 - signal)), dim=2) @ pools).mT
 
@@ -27,13 +29,13 @@ def test_expected_points_are_what_bayes_rule_gives(pools: Tensor, step: int) -> 
     steps = torch.tensor([step, 500])
     x0 = pools[:, :300].mT
     noisy = process.diffuse(x0, steps, torch.randn(x0.shape, generator=torch.Generator().manual_seed(1)))
-    signal = torch.from_numpy(process.alphas_cumprod).float()[steps]
+    signal = torch.from_numpy(process.alphas_cumprod).float()[steps][:, None, None]
     found = expected_points(noisy, signal, pools)
     torch.testing.assert_close(found, brute(noisy, signal, pools).float(), atol=2e-3 if step == 0 else 1e-4, rtol=0)
 
 
 def test_half_precision_keeps_to_float32(pools: Tensor) -> None:
-    x0, signal = pools[:, :300].mT, torch.tensor([0.99, 0.5])
+    x0, signal = pools[:, :300].mT, torch.tensor([0.99, 0.5])[:, None, None]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = expected_points(x0, signal, pools)
     assert torch.equal(half, expected_points(x0, signal, pools))
@@ -41,9 +43,9 @@ def test_half_precision_keeps_to_float32(pools: Tensor) -> None:
 
 def test_little_noise_leaves_the_point_and_much_leaves_the_mean(pools: Tensor) -> None:
     x0 = pools[:, :300].mT
-    near = expected_points(x0, torch.tensor([1 - 1e-6, 1 - 1e-6]), pools)
+    near = expected_points(x0, torch.tensor(1 - 1e-6).expand(2, 1, 1), pools)
     torch.testing.assert_close(near, x0, atol=1e-3, rtol=0)
-    far = expected_points(x0, torch.tensor([1e-8, 1e-8]), pools)
+    far = expected_points(x0, torch.tensor(1e-8).expand(2, 1, 1), pools)
     torch.testing.assert_close(far, pools.mean(1)[..., None].expand_as(far), atol=1e-2, rtol=0)
 
 
@@ -66,7 +68,7 @@ def test_expected_targets_have_the_drawn_ones_gradient_and_less_noise(pools: Ten
                 x0,
                 steps,
                 noise,
-                expected=(lambda x, signal: expected_points(x, signal, pool)) if expected else None,
+                expected=partial(expected_points, pools=pool) if expected else None,
             )
             found.append(torch.autograd.grad(losses.sum(), factor)[0])
         return torch.stack(found)
