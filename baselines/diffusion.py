@@ -60,13 +60,6 @@ class DiffusionRecipe(BaseModel):
             betas, prediction=self.prediction, variance=self.variance, flexibility=self.flexibility
         )
 
-    def refuse_more_steps(self, sampling_steps: int) -> None:
-        """Raise ValueError, for a recipe's validator, where there are not as many time steps as to be sampled in."""
-        if sampling_steps > self.timesteps:
-            raise ValueError(
-                f"a diffusion of {self.timesteps} steps has no {sampling_steps} to sample in; set sampling.steps"
-            )
-
 
 def cosine_betas(timesteps: int, *, offset: float = 0.008, largest: float = 0.999) -> Float64:
     """Betas whose cumulative product follows a squared cosine (Nichol and Dhariwal 2021, equation 17)."""

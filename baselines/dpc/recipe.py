@@ -1,13 +1,9 @@
 """The hyperparameters of DPC. Their defaults are the paper's."""
 
-from typing import ClassVar, Self
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from hdbench.recipe import Recipe
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..diffusion import DiffusionRecipe
-from ..training import TrainingRecipe
+from ..recipe import DiffusionModelRecipe, StepsRecipe
 from .clouds import CloudsRecipe
 
 
@@ -48,32 +44,19 @@ class ObjectiveRecipe(BaseModel):
     """Draw the time steps of a batch evenly over the diffusion instead of each for itself."""
 
 
-class SamplingRecipe(BaseModel):
+class SamplingRecipe(StepsRecipe):
     """The sampling part of a recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+    steps: int = Field(default=100, ge=1)
     points: int = Field(default=2048, ge=1)
     """Points of a sample."""
-    steps: int = Field(default=100, ge=1)
-    """Steps taken of the diffusion's, evenly spread."""
-    block: int = Field(default=32, ge=1)
-    """Samples denoised together: always the same neighbours, so that no bit depends on which were asked for."""
 
 
-class DPCRecipe(Recipe):
+class DPCRecipe(DiffusionModelRecipe):
     """Clouds, networks, diffusion, objective, training, sampling."""
-
-    sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
 
     clouds: CloudsRecipe = CloudsRecipe()
     network: NetworkRecipe = NetworkRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe(timesteps=100, prediction="epsilon", flexibility=0.0)
     objective: ObjectiveRecipe = ObjectiveRecipe()
-    training: TrainingRecipe = TrainingRecipe()
     sampling: SamplingRecipe = SamplingRecipe()
-
-    @model_validator(mode="after")
-    def _steps_are_the_diffusions(self) -> Self:
-        self.diffusion.refuse_more_steps(self.sampling.steps)
-        return self

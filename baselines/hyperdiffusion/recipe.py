@@ -1,13 +1,10 @@
 """The hyperparameters of HyperDiffusion."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hdbench.recipe import Recipe
-
-from ..diffusion import DiffusionRecipe
-from ..training import TrainingRecipe
+from ..recipe import DiffusionModelRecipe, SamplerRecipe
 from .fitting import FittingRecipe
 
 Exponent = Annotated[float, Field(ge=-32, le=32)]
@@ -37,17 +34,9 @@ class DenoiserRecipe(BaseModel):
         return self
 
 
-class SamplingRecipe(BaseModel):
+class SamplingRecipe(SamplerRecipe):
     """The sampling and meshing part of a recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sampler: Literal["ddim", "ddpm"] = "ddim"
-    steps: int = Field(default=500, ge=1)
-    """Steps taken of the diffusion's, evenly spread."""
-    eta: float = Field(default=0.0, ge=0, le=1)
-    block: int = Field(default=32, ge=1)
-    """Samples denoised together: always the same neighbours, so that no bit depends on which were asked for."""
     mixed_precision: bool = False
     """Denoise in bfloat16 on a GPU, but for the time embedding. A CPU computes in float32 all the same."""
     resolution: int = Field(default=356, ge=2)
@@ -60,18 +49,9 @@ class SamplingRecipe(BaseModel):
     """Loose parts of a surface (of a frame) below this share of its area are left out."""
 
 
-class HyperDiffusionRecipe(Recipe):
+class HyperDiffusionRecipe(DiffusionModelRecipe):
     """Fields, denoiser, diffusion, training, sampling. The defaults of all parts are the paper's."""
-
-    sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
 
     fields: FittingRecipe = FittingRecipe()
     denoiser: DenoiserRecipe = DenoiserRecipe()
-    diffusion: DiffusionRecipe = DiffusionRecipe()
-    training: TrainingRecipe = TrainingRecipe()
     sampling: SamplingRecipe = SamplingRecipe()
-
-    @model_validator(mode="after")
-    def _steps_are_the_diffusions(self) -> Self:
-        self.diffusion.refuse_more_steps(self.sampling.steps)
-        return self

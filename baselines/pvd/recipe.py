@@ -1,14 +1,13 @@
 """The hyperparameters of PVD."""
 
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hdbench.geometry.normalisation import Moments
-from hdbench.recipe import Recipe
 
 from ..diffusion import DiffusionRecipe
-from ..training import TrainingRecipe
+from ..recipe import DiffusionModelRecipe, SamplerRecipe
 from .pvcnn import MINIMUM_POINTS, Size
 
 
@@ -78,27 +77,20 @@ class NetworkRecipe(BaseModel):
         return Size(**self.model_dump())
 
 
-class SamplingRecipe(BaseModel):
+class SamplingRecipe(SamplerRecipe):
     """The sampling part of a recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sampler: Literal["ddim", "ddpm"] = "ddpm"
     steps: int = Field(default=1000, ge=1)
-    """Steps taken of the diffusion's, evenly spread."""
-    eta: float = Field(default=0.0, ge=0, le=1)
+    block: int = Field(default=8, ge=1)
     clip: bool = False
     """Keep what each step predicts within the box of the training points."""
     points: int = Field(default=2048, ge=MINIMUM_POINTS)
     """Points of a sample."""
-    block: int = Field(default=8, ge=1)
-    """Samples denoised together: always the same neighbours, so that no bit depends on which were asked for."""
 
 
-class PVDRecipe(Recipe):
+class PVDRecipe(DiffusionModelRecipe):
     """Data, network, diffusion, training, sampling. The defaults of PVD's own parts are the paper's."""
-
-    sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
 
     data: DataRecipe = DataRecipe()
     network: NetworkRecipe = NetworkRecipe()
@@ -107,13 +99,7 @@ class PVDRecipe(Recipe):
     """Items at time step 0 always meet the same noise, one for each training shape, as in the released code."""
     expected_targets: bool = False
     """Learn from the mean of all points of the pool that may lie behind a noisy one, not from the one that does."""
-    training: TrainingRecipe = TrainingRecipe()
     sampling: SamplingRecipe = SamplingRecipe()
-
-    @model_validator(mode="after")
-    def _steps_are_the_diffusions(self) -> Self:
-        self.diffusion.refuse_more_steps(self.sampling.steps)
-        return self
 
     @model_validator(mode="after")
     def _expected_of_fresh_noise(self) -> Self:

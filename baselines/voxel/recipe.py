@@ -1,13 +1,10 @@
 """The hyperparameters of voxel diffusion."""
 
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hdbench.recipe import Recipe
-
-from ..diffusion import DiffusionRecipe
-from ..training import TrainingRecipe
+from ..recipe import DiffusionModelRecipe, SamplerRecipe
 
 
 class GridRecipe(BaseModel):
@@ -84,19 +81,12 @@ class NetworkRecipe(BaseModel):
         return self.heads if self.heads is not None else max(1, channels // self.head_channels)
 
 
-class SamplingRecipe(BaseModel):
+class SamplingRecipe(SamplerRecipe):
     """The sampling and meshing part of a recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sampler: Literal["ddim", "ddpm"] = "ddim"
-    steps: int = Field(default=500, ge=1)
-    """Steps taken of the diffusion's, evenly spread."""
-    eta: float = Field(default=0.0, ge=0, le=1)
+    block: int = Field(default=16, ge=1)
     clip: float | None = Field(default=None, gt=0)
     """Largest magnitude of predicted voxels."""
-    block: int = Field(default=16, ge=1)
-    """Samples denoised together: always the same neighbours, so that no bit depends on which were asked for."""
     binary: bool = True
     """Mesh inside against outside, blocks of voxels with bevelled edges; or else the values themselves."""
     level: float = 0.0
@@ -105,20 +95,15 @@ class SamplingRecipe(BaseModel):
     """Loose parts of a surface (of a frame) below this share of its area are left out."""
 
 
-class VoxelRecipe(Recipe):
+class VoxelRecipe(DiffusionModelRecipe):
     """Grids, network, diffusion, training, sampling. The defaults of all parts are the original's."""
-
-    sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
 
     grid: GridRecipe = GridRecipe()
     network: NetworkRecipe = NetworkRecipe()
-    diffusion: DiffusionRecipe = DiffusionRecipe()
-    training: TrainingRecipe = TrainingRecipe()
     sampling: SamplingRecipe = SamplingRecipe()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        self.diffusion.refuse_more_steps(self.sampling.steps)
         network, resolution = self.network, self.grid.resolution
         if resolution % network.coarsest:
             raise ValueError(

@@ -1,0 +1,48 @@
+"""What the recipes of all our diffusion models have in common."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hdbench.recipe import Recipe
+
+from .diffusion import DiffusionRecipe
+from .training import TrainingRecipe
+
+
+class StepsRecipe(BaseModel):
+    """The sampling part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=500, ge=1)
+    """Steps taken of the diffusion's, evenly spread."""
+    block: int = Field(default=32, ge=1)
+    """Samples denoised together: always the same neighbours, so that no bit depends on which were asked for."""
+
+
+class SamplerRecipe(StepsRecipe):
+    """The same, where there is a choice of samplers."""
+
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    eta: float = Field(default=0.0, ge=0, le=1)
+    """Share of DDPM's noise that DDIM adds at each step."""
+
+
+class DiffusionModelRecipe(Recipe):
+    """Diffusion, training, sampling."""
+
+    sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
+
+    diffusion: DiffusionRecipe = DiffusionRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    sampling: StepsRecipe = StepsRecipe()
+
+    @model_validator(mode="after")
+    def _steps_are_the_diffusions(self) -> Self:
+        if self.sampling.steps > self.diffusion.timesteps:
+            raise ValueError(
+                f"a diffusion of {self.diffusion.timesteps} steps has no {self.sampling.steps} to sample in; "
+                "set sampling.steps"
+            )
+        return self
