@@ -30,10 +30,11 @@ class FitUnit:
 
 
 def fit_ahead(workshop: Workshop, dataset: Dataset, entrants: Iterable[Entrant], *, seed: int) -> None:
-    """Fit the entrants whose model the store lacks at once, longest first: on a cluster, or on the cores there are.
+    """Fit the entrants whose model the store lacks at once: on a cluster, or on the cores there are.
 
-    Trainings of our `default` recipes hardly use a second core. On one machine controls, a single method, and whatever
-    needs its GPU wait for their turn. Raises HdbenchError when what a cluster stores cannot be seen here.
+    The longest begin, but what cores can share comes last: trainings of our `default` recipes hardly use a second
+    core. On one machine controls, a single method, and whatever needs its GPU wait for their turn. Raises HdbenchError
+    when what a cluster stores cannot be seen here.
     """
     cluster = workshop.engine.is_cluster
     if not cluster and (workshop.workers < 2 or workshop.device != "cpu"):
@@ -46,13 +47,15 @@ def fit_ahead(workshop: Workshop, dataset: Dataset, entrants: Iterable[Entrant],
     ]
     if len(missing) < (1 if cluster else 2):
         return
-    longest_first = sorted(missing, key=lambda one: -one.method.estimate_seconds(dataset, one.recipe, 0))
+    in_order = sorted(
+        missing, key=lambda one: (one.method.fits_in_units, -one.method.estimate_seconds(dataset, one.recipe, 0))
+    )
     workers = workshop.workers if cluster else max(2, workshop.workers // len(missing))
     with workshop.engine.shown(workshop.progress) as progress:
         there = replace(workshop, store=workshop.store.reporting_to(progress), progress=progress, workers=workers)
         models = run_units(
             fit_entrant,
-            [FitUnit(there, dataset, entrant, seed) for entrant in longest_first],
+            [FitUnit(there, dataset, entrant, seed) for entrant in in_order],
             workers=workshop.workers,
             progress=workshop.progress,
             description="Fitting methods",

@@ -59,6 +59,8 @@ class Method(ABC):
     """Raised whenever the same recipe, data and seed would give another model or other samples."""
     is_control: ClassVar[bool] = False
     """True for pseudo-methods whose score is known in advance; they alone may ask for the test split."""
+    fits_in_units: ClassVar[bool] = False
+    """True where most of a fit is units of work, which cores share: a run begins with fits that leave cores idle."""
     recipe_type: ClassVar[type[Recipe]] = Recipe
 
     recipe: Recipe

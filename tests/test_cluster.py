@@ -12,6 +12,7 @@ from hdbench.benchmark import Plan, Run
 from hdbench.cli_options import engine_called
 from hdbench.cluster import fit_ahead
 from hdbench.datasets.folder import Folder
+from hdbench.datasets.procedural.dataset import Procedural
 from hdbench.drawing import BATCH, draw_batch, drawn_shapes
 from hdbench.errors import HdbenchError
 from hdbench.execution import LOCAL, LocalEngine
@@ -40,6 +41,14 @@ class PassesForCluster(LocalEngine):
             self.units.append((function, unit, device))
             yield function(unit)
             finished(unit)
+
+
+class Lists(PassesForCluster):
+    """Takes units, and works on none."""
+
+    def results(self, function, units, **options):
+        self.units += units
+        return iter(())
 
 
 class Elsewhere(PassesForCluster):
@@ -125,6 +134,15 @@ def test_whole_methods_are_units_and_their_models_those_of_one_machine(dataset, 
         assert alone.key.digest == together.key.digest
         drawn = [stages.draw(shop, entrant.method, alone, count=5, seed=1) for shop in (here, there)]
         assert np.array_equal(*(ShapeSet.open(samples.folder).points for samples in drawn))
+
+
+def test_the_longest_fit_begins_and_what_cores_can_share_comes_last(tmp_path):
+    engine, chairs = Lists(), Procedural("chair")
+    named = entrants("dpc", "hyperdiffusion", "pvd")
+    seconds = {one.name: one.method.estimate_seconds(chairs, one.recipe, 0) for one in named}
+    assert seconds["dpc"] < seconds["hyperdiffusion"]  # else it would come last by its length
+    fit_ahead(workshop_with(engine, tmp_path / "store"), chairs, named, seed=3)
+    assert [unit.entrant.name for unit in engine.units] == ["pvd", "dpc", "hyperdiffusion"]
 
 
 def test_what_is_in_the_store_is_not_fitted_again(dataset, tmp_path):

@@ -67,6 +67,7 @@ class HyperDiffusion(Method):
     title: ClassVar[str] = "HyperDiffusion"
     output: ClassVar[Kind] = "mesh"
     version: ClassVar[int] = 3
+    fits_in_units: ClassVar[bool] = True
     recipe_type: ClassVar[type[Recipe]] = HyperDiffusionRecipe
 
     recipe: HyperDiffusionRecipe
