@@ -22,7 +22,7 @@ class StepsRecipe(BaseModel):
 
 
 class SamplerRecipe(StepsRecipe):
-    """The same, where there is a choice of samplers."""
+    """The sampling part of a recipe with a choice of samplers."""
 
     sampler: Literal["ddim", "ddpm"] = "ddim"
     eta: float = Field(default=0.0, ge=0, le=1)
@@ -30,7 +30,7 @@ class SamplerRecipe(StepsRecipe):
 
 
 class DiffusionModelRecipe(Recipe):
-    """Diffusion, training, sampling."""
+    """What all diffusion models have: diffusion, training, sampling."""
 
     sampling_fields: ClassVar[frozenset[str]] = frozenset({"sampling"})
 

@@ -32,9 +32,9 @@ class FitUnit:
 def fit_ahead(workshop: Workshop, dataset: Dataset, entrants: Iterable[Entrant], *, seed: int) -> None:
     """Fit the entrants whose model the store lacks at once: on a cluster, or on the cores there are.
 
-    The longest begin, but what cores can share comes last: trainings of our `default` recipes hardly use a second
-    core. On one machine controls, a single method, and whatever needs its GPU wait for their turn. Raises HdbenchError
-    when what a cluster stores cannot be seen here.
+    Longest first, but after the others those whose work cores share: trainings of our `default` recipes hardly use a
+    second core. On one machine controls, a single method, and whatever needs its GPU wait for their turn. Raises
+    HdbenchError when what a cluster stores cannot be seen here.
     """
     cluster = workshop.engine.is_cluster
     if not cluster and (workshop.workers < 2 or workshop.device != "cpu"):

@@ -53,7 +53,7 @@ class SamplingRecipe(StepsRecipe):
 
 
 class DPCRecipe(DiffusionModelRecipe):
-    """Clouds, networks, diffusion, objective, training, sampling."""
+    """Clouds, networks and objective, beside what all diffusion models have."""
 
     clouds: CloudsRecipe = CloudsRecipe()
     network: NetworkRecipe = NetworkRecipe()

@@ -50,7 +50,7 @@ class SamplingRecipe(SamplerRecipe):
 
 
 class HyperDiffusionRecipe(DiffusionModelRecipe):
-    """Fields, denoiser, diffusion, training, sampling. The defaults of all parts are the paper's."""
+    """Fields and denoiser, beside what all diffusion models have. The defaults of all parts are the paper's."""
 
     fields: FittingRecipe = FittingRecipe()
     denoiser: DenoiserRecipe = DenoiserRecipe()

@@ -90,7 +90,7 @@ class SamplingRecipe(SamplerRecipe):
 
 
 class PVDRecipe(DiffusionModelRecipe):
-    """Data, network, diffusion, training, sampling. The defaults of PVD's own parts are the paper's."""
+    """Data, network and targets, beside what all diffusion models have. Defaults of PVD's own parts are the paper's."""
 
     data: DataRecipe = DataRecipe()
     network: NetworkRecipe = NetworkRecipe()

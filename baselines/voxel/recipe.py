@@ -96,7 +96,7 @@ class SamplingRecipe(SamplerRecipe):
 
 
 class VoxelRecipe(DiffusionModelRecipe):
-    """Grids, network, diffusion, training, sampling. The defaults of all parts are the original's."""
+    """Grids and network, beside what all diffusion models have. The defaults of all parts are the original's."""
 
     grid: GridRecipe = GridRecipe()
     network: NetworkRecipe = NetworkRecipe()
