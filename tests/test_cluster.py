@@ -47,7 +47,7 @@ class Lists(PassesForCluster):
     """Takes units, and works on none."""
 
     def results(self, function, units, **options):
-        self.units += units
+        self.units += [(function, unit, options["device"]) for unit in units]
         return iter(())
 
 
@@ -142,7 +142,7 @@ def test_the_longest_fit_begins_and_what_cores_can_share_comes_last(tmp_path):
     seconds = {one.name: one.method.estimate_seconds(chairs, one.recipe, 0) for one in named}
     assert seconds["dpc"] < seconds["hyperdiffusion"]  # else it would come last by its length
     fit_ahead(workshop_with(engine, tmp_path / "store"), chairs, named, seed=3)
-    assert [unit.entrant.name for unit in engine.units] == ["pvd", "dpc", "hyperdiffusion"]
+    assert [unit.entrant.name for _, unit, _ in engine.units] == ["pvd", "dpc", "hyperdiffusion"]
 
 
 def test_what_is_in_the_store_is_not_fitted_again(dataset, tmp_path):
