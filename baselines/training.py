@@ -209,6 +209,7 @@ class _Training:
                     self._validate()
                     self._save()
         self.model.eval()
+        self.model.zero_grad()  # or the gradients keep their memory as long as the model lives
         kind = f"moving average (decay {self.recipe.ema:g})" if self.recipe.ema else "weights"
         if self.validation is not None and self.best.weights:
             chosen = f"{kind} after step {self.best.step} of {total}, which has the lowest validation loss"

@@ -184,8 +184,7 @@ class HyperDiffusion(Method):
             checkpoint_rule=f"imported from {path.name}",
             loss_curve=[],
         )
-        with torch.device("meta"):
-            model._build("meta")
+        model._build("meta")
         model.denoiser.load_state_dict(original.weights, assign=True)
         model.save(folder)
         parameters = sum(parameter.numel() for parameter in model.denoiser.parameters())
@@ -329,15 +328,16 @@ class HyperDiffusion(Method):
     def _build(self, device: str) -> None:
         """A denoiser of the recipe's size, its parameters yet to come."""
         size = self.recipe.denoiser
-        self.denoiser = Transformer(
-            self.recipe.fields.layout.sizes,
-            width=size.width,
-            depth=size.depth,
-            heads=size.heads,
-            positions=size.positions,
-            time_exponents=size.time_exponents,
-        ).to(device)
-        self.denoiser.eval()
+        with torch.device(device):
+            denoiser = Transformer(
+                self.recipe.fields.layout.sizes,
+                width=size.width,
+                depth=size.depth,
+                heads=size.heads,
+                positions=size.positions,
+                time_exponents=size.time_exponents,
+            )
+        self.denoiser = denoiser.to(device).eval()
 
 
 def great_circle(start: Float32, end: Float32, count: int) -> Float32:

@@ -25,7 +25,8 @@ class ScalarEmbedder(nn.Module):
 
     def __init__(self, exponents: tuple[float, float]) -> None:
         super().__init__()
-        self.register_buffer("frequencies", 2 ** torch.linspace(*exponents, FREQUENCY_COUNT))
+        frequencies = 2 ** torch.linspace(*exponents, FREQUENCY_COUNT, device="cpu")  # the same bits on any device
+        self.register_buffer("frequencies", frequencies)
 
     def forward(self, steps: Tensor) -> Tensor:
         """Features (B, 257) of the time steps (B,)."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from hdbench.distances.backends import choose_backend
 from hdbench.distances.chamfer import cd_sq_matrix
 from hdbench.metrics.chamfer import chamfer_lists
 from hdbench.metrics.nearest import lists_from_matrix, set_values
@@ -134,3 +135,16 @@ def test_both_cores_are_used(benchmark, sets, speed_up, what, least):
     if machine < 1.9:
         pytest.skip(f"other work leaves {machine:.2f} of two cores")
     assert ours >= least
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.benchmark(group="a full matrix on a GPU")
+def test_matrix_on_a_gpu(benchmark, sets):
+    triton, plain = (choose_backend(name, device="cuda").cd_sq_matrix for name in ("triton", "torch"))
+    triton(sets[0][:32], sets[1][:32])  # compiles the kernel
+    matrix = benchmark.pedantic(triton, args=sets, rounds=3)
+    start = time.perf_counter()
+    np.testing.assert_allclose(plain(*sets), matrix, rtol=1e-6)
+    ratio = (time.perf_counter() - start) / benchmark.stats.stats.min
+    benchmark.extra_info["torch_ratio"] = float(f"{ratio:.3g}")
+    assert ratio >= 10

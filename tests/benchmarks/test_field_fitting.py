@@ -28,6 +28,7 @@ from hdbench.recipe import load_recipe
 
 ORIGINAL_STEPS = 78_400
 ORIGINAL_SECONDS_ON_A_GPU = 360  # per shape, as the paper says
+STEPS_ON_A_GPU = 8000  # from random weights, of eight airplanes: 2,500 end at a median IoU of 0.977
 PAPERS_FIELDS = FittingRecipe()  # the paper's architecture and points, our optimiser
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -133,7 +134,7 @@ def test_papers_fields_on_a_gpu(benchmark):
     labelled = [shapes[k % different][0] for k in range(count)]
     starts = start_of(PAPERS_FIELDS).cuda().expand(count, -1)
 
-    def fit_all(steps=PAPERS_FIELDS.steps):
+    def fit_all(steps=STEPS_ON_A_GPU):
         vectors = fit(starts, labelled, PAPERS_FIELDS, steps=steps, seed=0)
         torch.cuda.synchronize()
         return vectors
