@@ -58,6 +58,16 @@ def test_interrupted_training_ends_with_the_same_bits(tmp_path, kill_at, optimiz
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_gradients_are_gone_afterwards(tmp_path):
+    model = small_model()
+
+    def loss(rows, generator):
+        return model(DATA[rows]).square().mean()
+
+    train(model, loss, RECIPE, items=len(DATA), seed=0, workspace=tmp_path, progress=Progress())
+    assert [parameter.grad for parameter in model.parameters()] == [None] * 4
+
+
 def test_finished_training_is_not_repeated(tmp_path):
     first = learn_square(tmp_path)
     assert same(first, learn_square(tmp_path, kill_at=0))
