@@ -200,14 +200,15 @@ def fit(starts: Tensor, labelled: Sequence[LabelledPoints], recipe: FittingRecip
     TF32 where it has that. Which rows of the points make up which batch is drawn from `seed` alone.
     """
     if starts.device.type != "cpu":
-        with _tensor_cores():
+        with tensor_cores():
             return fit_together(starts, labelled, recipe, steps=steps, seed=seed)
     singles = zip(starts.split(1), labelled, strict=True)
     return torch.cat([fit_together(start, [points], recipe, steps=steps, seed=seed) for start, points in singles])
 
 
 @contextmanager
-def _tensor_cores() -> Iterator[None]:
+def tensor_cores() -> Iterator[None]:
+    """Run a block with the matrix products of float32 in TF32, where the device has that."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
