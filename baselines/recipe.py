@@ -27,6 +27,8 @@ class SamplerRecipe(StepsRecipe):
     sampler: Literal["ddim", "ddpm"] = "ddim"
     eta: float = Field(default=0.0, ge=0, le=1)
     """Share of DDPM's noise that DDIM adds at each step."""
+    order: Literal[1, 2] = 1
+    """2: each step goes on from the last two predictions, not from one (DPM-Solver++ 2M: Lu et al. 2022)."""
 
 
 class DiffusionModelRecipe(Recipe):

@@ -251,9 +251,12 @@ class HyperDiffusion(Method):
             block_noise(seed, "hyperdiffusion", index, 1, "cpu")(len(self.mean))[0].numpy() for index in (first, second)
         )
         starts = torch.from_numpy(great_circle(start, end, count)).to(context.device)
-        diffusion = self.recipe.diffusion.build().respaced(self.recipe.sampling.steps)
+        sampling = self.recipe.sampling
+        diffusion = self.recipe.diffusion.build().respaced(sampling.steps)
         with torch.inference_mode(), fixed_threads(self.recipe.training.threads):
-            *_, weights = diffusion.trajectory(self._predictor(context.device), starts, sampler="ddim")
+            *_, weights = diffusion.trajectory(
+                self._predictor(context.device), starts, sampler="ddim", order=sampling.order
+            )
         return list(self._shapes(self._natural(weights), context, resolution=FIGURE_RESOLUTION))
 
     def _denoise(self, block: int, seed: int, device: str) -> Iterator[Float32]:
@@ -262,7 +265,12 @@ class HyperDiffusion(Method):
         noise = partial(block_noise(seed, "hyperdiffusion", block, sampling.block, device), len(self.mean))
         diffusion = self.recipe.diffusion.build().respaced(sampling.steps)
         trajectory = diffusion.trajectory(
-            self._predictor(device), noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta
+            self._predictor(device),
+            noise(),
+            sampler=sampling.sampler,
+            noise=noise,
+            eta=sampling.eta,
+            order=sampling.order,
         )
         while True:
             with torch.inference_mode(), fixed_threads(self.recipe.training.threads):

@@ -250,7 +250,13 @@ def denoise(block: Block) -> Float32:
     threads = 1 if block.device == "cpu" else block.recipe.training.threads
     with torch.inference_mode(), kernel_threads(threads), fixed_threads(1):  # last: starting numba sets torch's
         trajectory = process.trajectory(
-            block.denoiser, noise(), sampler=sampling.sampler, noise=noise, eta=sampling.eta, clip=clip
+            block.denoiser,
+            noise(),
+            sampler=sampling.sampler,
+            noise=noise,
+            eta=sampling.eta,
+            order=sampling.order,
+            clip=clip,
         )
         return deque(trajectory, maxlen=1).pop().mT.contiguous().cpu().numpy()
 

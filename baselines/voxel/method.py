@@ -261,6 +261,7 @@ def denoise(block: Block) -> Float32:
             sampler=sampling.sampler,
             noise=noise,
             eta=sampling.eta,
+            order=sampling.order,
             clip=sampling.clip,
         )
         grids = deque(trajectory, maxlen=1).pop()

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +97,9 @@ def test_cosine_schedule_ends_in_noise_and_starts_in_data():
 @pytest.mark.parametrize("prediction", ["x0", "epsilon", "velocity"])
 @pytest.mark.parametrize("variance", ["fixed_large", "fixed_small"])
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
-@pytest.mark.parametrize("steps", [1, 7, 40])
-def test_perfect_denoiser_leads_to_the_data(prediction, variance, sampler, steps):
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_perfect_denoiser_leads_to_the_data(prediction, variance, sampler, order, steps):
     """With data of one point the best denoiser is known, and any sampler must end at that point."""
     point = torch.tensor([0.3, -1.2, 2.0])
     diffusion = DiffusionRecipe(timesteps=40, schedule="cosine", prediction=prediction, variance=variance).build()
@@ -111,7 +113,7 @@ def test_perfect_denoiser_leads_to_the_data(prediction, variance, sampler, steps
 
     generator = torch.Generator().manual_seed(0)
     noise = lambda: torch.randn(5, 3, generator=generator)  # noqa: E731
-    *_, sample = diffusion.respaced(steps).trajectory(perfect, noise(), sampler=sampler, noise=noise)
+    *_, sample = diffusion.respaced(steps).trajectory(perfect, noise(), sampler=sampler, noise=noise, order=order)
     close(sample, point.expand(5, 3), 1e-4)
 
 
@@ -139,6 +141,50 @@ def test_ddpm_keeps_the_variance_of_gaussian_data():
     noise = lambda: torch.randn(count, 1, generator=generator)  # noqa: E731
     *_, sample = diffusion.trajectory(best, noise(), sampler="ddpm", noise=noise)
     assert float(sample.std()) == pytest.approx(deviation, rel=0.03)  # standard error 0.5 %
+
+
+def test_the_second_order_leaves_a_tenth_of_the_error():
+    """For data N(0, s^2) the best denoiser and where its deterministic sampler ends in the limit are known."""
+    diffusion = DiffusionRecipe(timesteps=1000, schedule="cosine").build()
+    signal, spaced = diffusion.alphas_cumprod, diffusion.respaced(40)
+
+    def variance(step):
+        return signal[step] * 0.25 + 1 - signal[step]
+
+    def best(x, told):
+        share = torch.from_numpy(signal)[told][:, None]
+        return share.sqrt() * 0.25 / (share * 0.25 + 1 - share) * x
+
+    def error(order):
+        start = torch.ones(1, 1, dtype=torch.float64)
+        *_, end, _ = spaced.trajectory(best, start, sampler="ddim", order=order)  # the last one yielded is noiseless
+        return abs(end.item() - math.sqrt(variance(0) / variance(-1)))
+
+    assert error(2) < error(1) / 10
+
+
+@pytest.mark.parametrize(("sampler", "eta"), [("ddim", 0.0), ("ddpm", 0.0), ("ddim", 1.0)])
+def test_the_second_order_is_dpm_solver(sampler, eta):
+    """Lu et al. 2022: DPM-Solver++(2M), and with the posterior's noise SDE-DPM-Solver++(2M), in the paper's terms."""
+    spaced = DiffusionRecipe(variance="fixed_small").build().respaced(6)
+    seen, noise = torch.randn(2, 6, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    told, fresh = iter(seen), iter(noise)
+    start = torch.zeros(1, 1, dtype=torch.float64)
+    options = {"sampler": sampler, "eta": eta, "noise": lambda: next(fresh), "order": 2}
+    path = list(spaced.trajectory(lambda x, steps: next(told), start, **options))
+    alpha, sigma = np.sqrt(spaced.alphas_cumprod), np.sqrt(1 - spaced.alphas_cumprod)
+    half_ratio = np.log(alpha / sigma)
+    for done, step in ((1, 4), (2, 3), (3, 2)):  # from `step` to `step` - 1
+        h, last = half_ratio[step - 1] - half_ratio[step], half_ratio[step] - half_ratio[step + 1]
+        ahead = seen[done] + h / last / 2 * (seen[done] - seen[done - 1])
+        if sampler == "ddim" and not eta:
+            expected = sigma[step - 1] / sigma[step] * path[done - 1] - alpha[step - 1] * math.expm1(-h) * ahead
+        else:
+            expected = sigma[step - 1] / sigma[step] * math.exp(-h) * path[done - 1]
+            expected = expected - alpha[step - 1] * math.expm1(-2 * h) * ahead
+            expected = expected + sigma[step - 1] * math.sqrt(-math.expm1(-2 * h)) * noise[done]
+        close(path[done], expected, 1e-9)
+    close(path[5], seen[5], 1e-9)  # where no noise is left nothing is carried beyond the last prediction
 
 
 def test_respacing_tells_the_network_the_steps_it_knows(diffusion):

@@ -263,6 +263,7 @@ def test_sequences_are_learnt_and_drawn_as_sequences(tmp_path):
         "denoiser.standardize=false",
         "sampling.steps=10",
         "sampling.sampler=ddpm",
+        "sampling.order=2",
     ],
 )
 @pytest.mark.parametrize("preset", ["smoke", "default", "paper"])
@@ -321,8 +322,14 @@ class TestFigures:
         assert same(stages[-1][1], sample)
         assert not same(stages[0][1], sample)
 
-    def test_interpolation_leads_from_sample_to_sample(self, fitted):
-        model, folder = fitted
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_interpolation_leads_from_sample_to_sample(self, fitted, order):
+        fitted_model, folder = fitted
+        model = HyperDiffusion.load(folder / "model", context(folder / "workspace"))
+        sampling = model.recipe.sampling.model_copy(update={"order": order})
+        model.sample_by(model.recipe.model_copy(update={"sampling": sampling}))
+        weights = [each.sample_weights([1], 1, context(folder / "workspace")) for each in (fitted_model, model)]
+        assert np.array_equal(*weights) == (order == 1)
         way = model.interpolation(1, 4, 5, 1, context(folder / "workspace"))
         ends = model.sample([1, 4], 1, context(folder / "workspace"))
         assert len(way) == 5

@@ -51,6 +51,15 @@ def test_keeps_the_contract(tmp_path):
     assert [check for check in checks if not check.passed] == []
 
 
+def test_samples_follow_the_order_of_the_recipe(fitted, tmp_path):
+    model, folder = fitted
+    other = VoxelDiffusion.load(folder / "model", context(tmp_path))
+    sampling = model.recipe.sampling.model_copy(update={"order": 2})
+    other.sample_by(model.recipe.model_copy(update={"sampling": sampling}))
+    (first,), (second,) = (list(each.sample([0], 1, context(tmp_path))) for each in (model, other))
+    assert not same(first, second)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("kind", ["mesh", "sequence"])
 def test_presets_are_valid(name, kind):
