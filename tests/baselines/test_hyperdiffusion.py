@@ -326,8 +326,7 @@ class TestFigures:
     def test_interpolation_leads_from_sample_to_sample(self, fitted, order):
         fitted_model, folder = fitted
         model = HyperDiffusion.load(folder / "model", context(folder / "workspace"))
-        sampling = model.recipe.sampling.model_copy(update={"order": order})
-        model.sample_by(model.recipe.model_copy(update={"sampling": sampling}))
+        model.sample_by(HyperDiffusion.load_recipe("smoke", changes={"sampling": {"order": order}}))
         weights = [each.sample_weights([1], 1, context(folder / "workspace")) for each in (fitted_model, model)]
         assert np.array_equal(*weights) == (order == 1)
         way = model.interpolation(1, 4, 5, 1, context(folder / "workspace"))

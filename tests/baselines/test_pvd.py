@@ -69,8 +69,7 @@ def fitted(tmp_path_factory):
 def test_samples_follow_the_order_of_the_recipe(fitted, tmp_path):
     model, folder = fitted
     other = PVD.load(folder / "model", context(tmp_path))
-    sampling = model.recipe.sampling.model_copy(update={"order": 2})
-    other.sample_by(model.recipe.model_copy(update={"sampling": sampling}))
+    other.sample_by(PVD.load_recipe("smoke", changes={"sampling": {"order": 2}}))
     (first,), (second,) = (list(each.sample([0], 1, context(tmp_path))) for each in (model, other))
     assert not np.array_equal(first.points, second.points)
 

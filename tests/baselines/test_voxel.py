@@ -54,8 +54,7 @@ def test_keeps_the_contract(tmp_path):
 def test_samples_follow_the_order_of_the_recipe(fitted, tmp_path):
     model, folder = fitted
     other = VoxelDiffusion.load(folder / "model", context(tmp_path))
-    sampling = model.recipe.sampling.model_copy(update={"order": 2})
-    other.sample_by(model.recipe.model_copy(update={"sampling": sampling}))
+    other.sample_by(VoxelDiffusion.load_recipe("smoke", changes={"sampling": {"order": 2}}))
     (first,), (second,) = (list(each.sample([0], 1, context(tmp_path))) for each in (model, other))
     assert not same(first, second)
 

@@ -78,8 +78,6 @@ class Asked:
 
 
 class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no fault to write on the screen that a test captures."""
         if not isinstance(sys.exception(), ConnectionError):
