@@ -4,15 +4,15 @@ What this module guarantees: a training that is killed and started again goes on
 ends with the same bits as one that never stopped. Batches and noise are functions of (seed, step), checkpoints
 hold weights, their moving average, the optimiser's moments and the loss curve, and are written atomically.
 
-Which weights are kept is said in `Trained.rule`: those after the last step, or those with the lowest validation
-loss where the recipe asks for it. The test split is never seen here.
+Which weights are kept is said in `Trained.rule`: those after the last step, or their moving average. Nothing is
+chosen by a loss, and no split but the one that is learnt from is seen here.
 """
 
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -73,9 +73,8 @@ class TrainingRecipe(BaseModel):
     """Decay of the moving average of the weights, which is then what is kept. It starts as a plain mean."""
     mixed_precision: bool = False
     """Compute in bfloat16 where torch holds it safe, on a GPU. The CPU computes in float32 all the same."""
-    keep: Literal["last", "lowest validation loss"] = "last"
-    """Which weights are kept. The validation loss is taken at each checkpoint; without a validation split the last
-    weights are kept."""
+    keep: Literal["last"] = "last"
+    """Which weights are kept."""
     checkpoint_steps: int = Field(default=1000, ge=1)
     threads: int = Field(default=2, ge=1)
     """CPU threads, whatever the machine has: how sums are split over threads is part of the bits."""
@@ -106,15 +105,6 @@ class TrainingRecipe(BaseModel):
 
 
 @dataclass(frozen=True)
-class Validation:
-    """What the validation loss is taken on."""
-
-    loss: Loss
-    """Of validation items by their indices; the same noise each time."""
-    items: int
-
-
-@dataclass(frozen=True)
 class Trained:
     """What a training leaves behind."""
 
@@ -123,7 +113,7 @@ class Trained:
     curve: list[tuple[int, float]]
     """(step, mean loss since the point before)."""
     rule: str
-    """How these weights were chosen. Never by anything measured on the test split."""
+    """How these weights were chosen."""
 
 
 @contextmanager
@@ -154,18 +144,16 @@ def train(
     workspace: Path,
     progress: Progress,
     description: str = "training",
-    validation: Validation | None = None,
     matrices: Collection[str] = (),
 ) -> Trained:
     """Train `model` in place on `items` items, going on from the checkpoint in `workspace` if there is one.
 
-    `validation` is used where the recipe keeps the weights of the lowest validation loss; `matrices` are the names of
-    the parameters that Muon moves where the recipe asks for it. Raises HdbenchError, naming a batch size that fits,
-    when the device has not memory enough.
+    `matrices` are the names of the parameters that Muon moves where the recipe asks for it. Raises HdbenchError,
+    naming a batch size that fits, when the device has not memory enough.
     """
     with fixed_threads(recipe.threads):
         path = workspace / "training.safetensors"
-        training = _Training(model, recipe, loss, validation, matrices, items=items, seed=seed, path=path)
+        training = _Training(model, recipe, loss, matrices, items=items, seed=seed, path=path)
         return training.run(progress, description)
 
 
@@ -177,7 +165,6 @@ class _Training:
         model: nn.Module,
         recipe: TrainingRecipe,
         loss: Loss,
-        validation: Validation | None,
         matrices: Collection[str],
         *,
         items: int,
@@ -186,13 +173,10 @@ class _Training:
     ) -> None:
         self.model, self.recipe, self.loss = model, recipe, loss
         self.items, self.seed, self.path = items, seed, path
-        selects = recipe.keep == "lowest validation loss" and validation is not None and validation.items > 0
-        self.validation = validation if selects else None
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.device = next(iter(self.parameters.values())).device
         self.optimizers = _optimizers(self.parameters, recipe, matrices)
         self.averages = {name: p.detach().clone() for name, p in self.parameters.items()} if recipe.ema else {}
-        self.best = _Best()
         self.step = 0
         self.curve: list[tuple[int, float]] = []
         self.recent: list[float] = []
@@ -206,14 +190,10 @@ class _Training:
                 value = self._advance(every=max(1, total // CURVE_POINTS))
                 task.advance(1, note=f"loss {value:.4f}")
                 if self.step % self.recipe.checkpoint_steps == 0 or self.step == total:
-                    self._validate()
                     self._save()
         self.model.eval()
         self.model.zero_grad()  # or the gradients keep their memory as long as the model lives
         kind = f"moving average (decay {self.recipe.ema:g})" if self.recipe.ema else "weights"
-        if self.validation is not None and self.best.weights:
-            chosen = f"{kind} after step {self.best.step} of {total}, which has the lowest validation loss"
-            return Trained(self.best.weights, self.curve, f"{chosen} ({self.best.loss:.4g})")
         return Trained(self._result(), self.curve, f"{kind} after the last step ({total})")
 
     def _advance(self, *, every: int) -> float:
@@ -237,9 +217,9 @@ class _Training:
 
     def _descend(self, batch: npt.NDArray[np.int64]) -> float:
         """Loss, gradient and optimiser step on the items `batch`; returns the loss."""
-        noise = torch.Generator().manual_seed(derive_seed(self.seed, "noise", self.step))
-        with self._precision():
-            value = self.loss(torch.from_numpy(batch), noise)
+        seed = derive_seed(self.seed, "noise", self.step)
+        with self._precision(), self._seeded(seed):
+            value = self.loss(torch.from_numpy(batch), torch.Generator().manual_seed(seed))
         self.model.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
@@ -265,6 +245,13 @@ class _Training:
     def _precision(self) -> torch.autocast:
         enabled = self.recipe.mixed_precision and self.device.type == "cuda"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    @contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
+        """Torch's global state, as dropout knows no other generator."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
 
     def _largest_that_fits(self, batch: npt.NDArray[np.int64]) -> int:
         """The largest of half, a quarter, … of the batch that fits; 0 when none does.
@@ -297,30 +284,6 @@ class _Training:
             averages = list(self.averages.values())
             torch._foreach_lerp_(averages, [p.detach() for p in self.parameters.values()], weight)
 
-    def _validate(self) -> None:
-        """Remember the weights that would be kept now if their validation loss is the lowest so far."""
-        if self.validation is None:
-            return
-        kept = self._result()
-        training = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(kept)
-        self.model.eval()
-        loss = self._validation_loss(self.validation)
-        self.model.load_state_dict(training)
-        self.model.train()
-        if loss < self.best.loss:
-            self.best = _Best(kept, self.step, loss)
-
-    def _validation_loss(self, validation: Validation) -> float:
-        """Mean loss of the validation items, in their order and with noise of their own."""
-        size, total = self.recipe.batch_size, 0.0
-        for start in range(0, validation.items, size):
-            rows = torch.arange(start, min(start + size, validation.items))
-            noise = torch.Generator().manual_seed(derive_seed(self.seed, "validation", start))
-            with torch.no_grad(), self._precision():
-                total += len(rows) * validation.loss(rows, noise).item()
-        return total / validation.items
-
     def _result(self) -> dict[str, Tensor]:
         state = {**self.model.state_dict(), **self.averages}
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
@@ -328,12 +291,10 @@ class _Training:
     def _save(self) -> None:
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"average/{name}": tensor for name, tensor in self.averages.items()}
-        tensors |= {f"best/{name}": tensor for name, tensor in self.best.weights.items()}
         for name, parameter in self.parameters.items():
             moments = self._optimizer_of(parameter).state[parameter]
             tensors |= {f"moments/{key}/{name}": value for key, value in moments.items()}
         state = {"step": self.step, "curve": self.curve, "recent": self.recent}
-        state |= {"best_step": self.best.step, "best_loss": self.best.loss}
         with sealed_path(self.path) as temporary:
             save_file(
                 {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
@@ -357,7 +318,6 @@ class _Training:
                 for key in ("step", "exp_avg", "exp_avg_sq", "momentum")
                 if f"moments/{key}/{name}" in tensors
             }
-        self.best = _Best(_below("best/", tensors), state["best_step"], state["best_loss"])
         self.step, self.recent = state["step"], state["recent"]
         self.curve = [(int(step), float(value)) for step, value in state["curve"]]
 
@@ -371,15 +331,6 @@ def _optimizers(
     adam = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     rest = adam(others, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
     return [rest, Muon(moved, lr=recipe.muon_rate)] if moved else [rest]
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The weights with the lowest validation loss so far."""
-
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    step: int = 0
-    loss: float = math.inf
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

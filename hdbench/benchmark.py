@@ -7,7 +7,7 @@ goes on where it stopped. The run's folder is a copy that stands on its own: `hd
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -234,12 +234,12 @@ class Run:
         record = stages.FitRecord.of(drawn.model)
         samples = PointSet.of(ShapeSet.open(drawn.samples.folder), drawn.place.as_posix())
         points = samples.points.shape[-2]
-        reference = thinned(PointSet.of(prepared.reference, "reference"), points)
+        reference = PointSet.of(prepared.reference, "reference").thinned(points)
         reference = reference if record.reference_ids is None else reference.select(record.reference_ids)
         return Scoring(
             samples,
             reference,
-            thinned(PointSet.of(prepared.train, "train"), points),
+            PointSet.of(prepared.train, "train").thinned(points),
             protocol=self.protocol,
             data=data_label(self.dataset),
             seed=self.plan.seed,
@@ -299,14 +299,6 @@ class Run:
             for path in report.folder.iterdir():
                 if path.name != "artefact.json":
                     write_atomic(self.folder / path.name, path.read_bytes())
-
-
-def thinned(shapes: PointSet, count: int) -> PointSet:
-    """`shapes` with at most `count` points each: of a method that draws few, as many are compared on both sides.
-
-    Points are drawn from surfaces independently, so that the first are as good a choice as any.
-    """
-    return replace(shapes, points=shapes.points[..., :count, :])
 
 
 def open_limited(

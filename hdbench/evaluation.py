@@ -19,6 +19,7 @@ from hdbench.metrics.scoring import Statistics, score_points
 from hdbench.progress import Progress
 from hdbench.provenance import provenance
 from hdbench.results import Neighbours, Score, Scores, SetInfo, to_json
+from hdbench.seeds import generator
 from hdbench.shape_files import ShapeSet
 from hdbench.shapes import Float32, Shape, defect
 from hdbench.store import atomic_path, file_digest, write_atomic
@@ -59,6 +60,15 @@ class PointSet:
         ids = tuple(self.ids[index] for index in chosen)
         return replace(self, points=self.points[chosen], ids=ids, invalid=invalid)
 
+    def thinned(self, count: int) -> "PointSet":
+        """At most `count` points of each shape, chosen at random: clouds may be stored in an order of their own."""
+        total = self.points.shape[-2]
+        if total <= count:
+            return self
+        chosen = [np.sort(generator(0, "thinned", name).permutation(total)[:count]) for name in self.ids]
+        points = [shape[..., places, :] for shape, places in zip(self.points, chosen, strict=True)]
+        return replace(self, points=np.stack(points))
+
     @property
     def info(self) -> SetInfo:
         """What the result records of this set."""
@@ -75,7 +85,9 @@ def open_point_set(
     `source` is a path (see `hdbench.datasets.readers`), `dataset@category/split` (see `hdbench.datasets.registry`), a
     `PointSet`, a `ShapeSet`, an array or tensor (N, P, 3) or (N, T, P, 3), or a sequence of arrays, `trimesh.Trimesh`
     objects and hdbench shapes. `role` ("samples", "reference", "train") names it in errors. Meshes are sampled at 2,048
-    points, each from (seed, its id) alone; of clouds with more, a random choice or the first ones are kept.
+    points, each from (seed, `role`, its id) alone: a sample and a reference of one name and topology would else get the
+    same points of the same triangles, and seem closer than they are. Of clouds with more points, a random choice or the
+    first ones are kept.
 
     Raises HdbenchError when nothing valid is left or when the shapes differ in their number of points.
     """
@@ -101,7 +113,8 @@ def open_point_set(
             except HdbenchError as error:
                 reason = str(error)
             if reason is None:
-                row = shape_points(shape, POINT_COUNT, seed=seed, name=name, keep=keep)
+                stream = name if role == "reference" else f"{role}/{name}"
+                row = shape_points(shape, POINT_COUNT, seed=seed, name=stream, keep=keep)
                 if not layouts:  # room for all at once: rows that are stacked in the end would be there twice
                     points = np.empty((len(entries), *row.shape), np.float32)
                 layouts.add(row.shape)

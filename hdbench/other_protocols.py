@@ -18,7 +18,7 @@ from hdbench.results import Score
 from hdbench.stages import Workshop
 from hdbench.store import Key, digest, write_atomic
 
-OTHER_SCORES_VERSION = 1
+OTHER_SCORES_VERSION = 2
 
 
 def other_protocols(protocol: Protocol, layout: str) -> tuple[Protocol, ...]:

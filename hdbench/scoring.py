@@ -12,7 +12,7 @@ from hdbench.results import Neighbours, Score
 from hdbench.stages import Workshop
 from hdbench.store import Artefact, Key, digest, write_atomic
 
-SCORE_VERSION = 1
+SCORE_VERSION = 2
 
 
 @dataclass(frozen=True)

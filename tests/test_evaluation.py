@@ -61,6 +61,21 @@ def test_meshes_are_sampled_on_their_surface():
     assert np.allclose(np.linalg.norm(points, axis=-1), [[0.5], [1.0], [2.0]], rtol=0.02)
 
 
+def test_names_decide_nothing(tmp_path):
+    """Samples that are named as references are, on the same triangles, would else get the same points of them."""
+    values = {}
+    for prefix in ("", "generated-"):
+        for role, scale in (("reference", 1.0), ("samples", 1.01)):
+            folder = tmp_path / f"{prefix}{role}"
+            folder.mkdir()
+            for index in range(8):
+                sphere = trimesh.creation.icosphere(2, radius=scale * (1 + index / 10))
+                sphere.export(folder / f"{prefix if role == 'samples' else ''}{index}.ply")
+        sets = (tmp_path / f"{prefix}{role}" for role in ("samples", "reference"))
+        values[prefix] = hdbench.evaluate(*sets, metrics=["cd"])["mmd_cd"].value
+    assert values[""] == pytest.approx(values["generated-"], rel=0.2)
+
+
 def test_a_set_written_by_hdbench_is_scored_by_its_own_points(tmp_path):
     written = write_shape_set(
         tmp_path, [(str(i), PointCloud(p)) for i, p in enumerate(clouds(4))], kind="points", point_count=2048, seed=0
@@ -76,6 +91,15 @@ def test_large_clouds_keep_the_points_that_the_protocol_says():
     chosen = open_point_set(large, role="samples", keep="random").points
     assert chosen.shape == (3, 2048, 3)
     assert not np.array_equal(chosen, large[:, :2048])
+
+
+def test_thinned_clouds_are_thinner_everywhere():
+    in_order = np.sort(clouds(3, points=3000), axis=1)
+    whole = open_point_set(in_order, role="reference", keep="first")
+    thinned = whole.thinned(500)
+    assert thinned.points.shape == (3, 500, 3)
+    np.testing.assert_allclose(thinned.points.mean(1), whole.points.mean(1), atol=0.15)
+    assert whole.thinned(2048) is whole
 
 
 def test_invalid_shapes_are_left_out_and_named():

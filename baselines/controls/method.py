@@ -68,7 +68,10 @@ class RealShapes(Method):
         return self.reference
 
     def sample(self, indices: Sequence[int], seed: int, context: Context) -> Iterator[Shape]:
-        """See `Method.sample`: the shapes kept, in an order of the seed's, over again when they run out."""
+        """See `Method.sample`: the shapes kept, in an order of the seed's, over again when they run out.
+
+        Another seed's samples are thus no others, where as many are drawn as were kept.
+        """
         order = generator(seed, self.name).permutation(len(self.shapes))
         return (self.shapes[order[index % len(order)]] for index in indices)
 

@@ -11,7 +11,8 @@ from hdbench.errors import HdbenchError
 from hdbench.geometry.normalisation import Moments
 from hdbench.geometry.sampling import shape_points
 from hdbench.progress import Progress
-from hdbench.shapes import Float32
+from hdbench.seeds import generator
+from hdbench.shapes import Float32, PointCloud
 
 from .recipe import DataRecipe
 
@@ -33,10 +34,12 @@ class Clouds:
 
 
 def read_clouds(dataset: Dataset, names: Sequence[str], recipe: DataRecipe, *, seed: int, progress: Progress) -> Clouds:
-    """Surface points of the named shapes; clouds are taken as they come, from their first point on.
+    """Surface points of the named shapes.
 
-    Mean and deviation are those of all points read, not of the pools alone (PVD, after PointFlow). A cloud with fewer
-    points than a pool is repeated until it fills one.
+    Clouds are taken from their first point on where the dataset's are meant to be (PC15k). Elsewhere they may be stored
+    in an order of their own, of which the first points are a slice, and are taken in a random one. Mean and deviation
+    are the dataset's published ones, or else those of all points read, not of the pools alone (PVD, after PointFlow).
+    A cloud with fewer points than a pool is repeated until it fills one.
     """
     if not names:
         raise HdbenchError(f"{dataset.name!r} has no training shapes of category {dataset.category!r} to learn from.")
@@ -44,12 +47,15 @@ def read_clouds(dataset: Dataset, names: Sequence[str], recipe: DataRecipe, *, s
     sums, squares, count = np.zeros(3), 0.0, 0
     with progress.task("sampling surfaces for PVD", len(names)) as task:
         for index, name in enumerate(names):
-            points = shape_points(dataset.shape(name), recipe.cloud, seed=seed, name=name, keep="first")
+            shape = dataset.shape(name)
+            if isinstance(shape, PointCloud) and dataset.reduction == "random":
+                shape = PointCloud(generator(seed, "order", name).permutation(shape.points))
+            points = shape_points(shape, recipe.cloud, seed=seed, name=name, keep="first")
             pools[index] = np.resize(points[: recipe.pool], (recipe.pool, 3))
             wide = points.astype(np.float64)
             sums, squares, count = sums + wide.sum(0), squares + float(np.square(wide).sum()), count + len(points)
             task.advance()
-    moments = recipe.moments or _moments(sums / count, squares / (3 * count))
+    moments = recipe.moments or dataset.moments() or _moments(sums / count, squares / (3 * count))
     if not moments.deviation > 0:
         raise HdbenchError(f"All training points of {dataset.name!r} lie in one place; there is nothing to learn.")
     pools -= np.asarray(moments.mean, np.float32)

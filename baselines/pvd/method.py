@@ -116,10 +116,8 @@ class PVD(Method):
                 noise = with_fixed_noise(noise, rows, steps, noise_seed)
             rows, chosen, steps, noise = (values.to(context.device) for values in (rows, chosen, steps, noise))
             x0 = pools[rows[:, None], chosen].mT.contiguous()  # (B, 3, P)
-            with torch.random.fork_rng():
-                torch.manual_seed(noise_generator.initial_seed())  # dropout knows no generator but the global one
-                expected = partial(expected_points, pools=pools[rows]) if self.recipe.expected_targets else None
-                return diffusion.losses(self.denoiser, x0, steps, noise, expected=expected).mean()
+            expected = partial(expected_points, pools=pools[rows]) if self.recipe.expected_targets else None
+            return diffusion.losses(self.denoiser, x0, steps, noise, expected=expected).mean()
 
         with kernel_threads(self.recipe.training.threads):
             trained = train(

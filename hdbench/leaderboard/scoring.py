@@ -36,7 +36,7 @@ from hdbench.store import Key, atomic_path, digest, file_digest, write_atomic
 
 SEED = 0
 """Of the choice of points and of intervals, for all entries alike."""
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 AUDIT_PROTOCOL = "hdbench"
 _UNSEALED = (ENTRY_FILE, SCORES_FILE)
 """What a score file holds no hash of: what people may edit, and itself."""

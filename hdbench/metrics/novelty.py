@@ -82,7 +82,7 @@ def score_novelty(inputs: Inputs) -> FamilyScores:
         },
         DISTANCE,
         interval_method=METHOD if sure else "",
-        facts={"train": str(training.train_count)},
+        facts={"train": str(training.train_count)} | ({"backend": inputs.backend} if inputs.backend else {}),
         arrays=training.arrays(),
     )
 

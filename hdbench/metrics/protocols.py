@@ -107,8 +107,8 @@ class Protocol:
         return normalise(points, self.normalisation)
 
     def scale(self, metric: str) -> float:
-        """The factor of the paper's table for `metric`."""
-        return self.table_scale.get(metric, 1.0)
+        """The factor of the paper's table for `metric`; the published EMD has that of the exact one."""
+        return self.table_scale.get(metric.replace("_published", ""), 1.0)
 
     def _refuse_layout(self, points: Float32, role: str) -> None:
         given = {3: "clouds", 4: "sequences"}.get(points.ndim)
@@ -159,7 +159,7 @@ def signature(
     reference: int,
     samples: int,
     data: str = "",
-    moments: bool = False,
+    moments: Moments | None = None,
     interval: str = "",
     extra: Mapping[str, str] = MappingProxyType({}),
     warnings: Sequence[str] = (),
@@ -174,12 +174,15 @@ def signature(
         reference: Shapes in the reference set.
         samples: Shapes in the sample set, those that could not be scored included.
         data: Dataset, category and split of the reference, when known.
-        moments: Whether samples were de-normalised with the training split's moments.
+        moments: The training split's, where samples were de-normalised with them; three digits of each figure are said.
         interval: How the interval was made.
         extra: Further facts of the metric's family.
         warnings: What a reader must know: too few samples, fewer points than the protocol asks for.
     """
-    normalisation = f"{protocol.normalisation}{'+moments' if moments and protocol.denormalises else ''}"
+    normalisation: str = protocol.normalisation
+    if moments is not None and protocol.denormalises:
+        figures = " ".join(f"{figure:.3g}" for figure in (*moments.mean, moments.deviation))
+        normalisation += f"+moments({figures})"
     facts = {
         "protocol": protocol.name,
         "distance": distance,

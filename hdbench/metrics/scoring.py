@@ -133,8 +133,7 @@ def score_points(
         "reference": len(reference),
         "samples": min(generated, max(len(reference), len(samples))),
     }
-    described = {**facts, "data": data, "moments": moments is not None}
-    doubts = set_warnings(protocol, **facts)
+    doubts = set_warnings(protocol, **facts | {"samples": len(samples)})
     scores: list[Score] = []
     arrays: dict[str, npt.NDArray[Any]] = {}
     for family, wanted in chosen:
@@ -148,7 +147,9 @@ def score_points(
                 interval=result.interval_method,
                 extra=result.facts,
                 warnings=(*doubts, *result.warnings),
-                **described,
+                data=data,
+                moments=moments,
+                **facts,
             )
             scores.append(_score(metric, result, protocol, line))
     return scores, Statistics(arrays)

@@ -89,10 +89,14 @@ def fraction_interval(value: float, deviation: float, *, count: int) -> Interval
 
 
 def distance_interval(value: float, deviation: float) -> Interval:
-    """The 95 % interval of a positive value, symmetric in its logarithm."""
-    if value <= 0:
-        return 0.0, _QUANTILE * deviation
-    factor = math.exp(min(_QUANTILE * deviation / value, 700.0))
+    """The 95 % interval of a positive value, symmetric in its logarithm where the value exceeds its deviation.
+
+    Beyond, a logarithm would make the upper end astronomical; it goes on along the chord of the exponential.
+    """
+    reach = _QUANTILE * deviation
+    if value <= reach:
+        return value * math.exp(-reach / value) if value > 0 else 0.0, value + (math.e - 1) * reach
+    factor = math.exp(reach / value)
     return value / factor, value * factor
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hdbench import stages
-from hdbench.benchmark import open_limited, reference_ids, thinned
+from hdbench.benchmark import open_limited, reference_ids
 from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
 from hdbench.evaluation import PointSet
@@ -100,8 +100,8 @@ def draw_and_score(
     points = drawn.points.shape[-2]
     scoring = Scoring(
         drawn,
-        thinned(PointSet.of(reference, "reference"), points),
-        thinned(PointSet.of(train, "train"), points),
+        PointSet.of(reference, "reference").thinned(points),
+        PointSet.of(train, "train").thinned(points),
         protocol=get_protocol(drawing.protocol),
         data=data_label(data),
         seed=drawing.seed,

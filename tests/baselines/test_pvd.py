@@ -31,8 +31,9 @@ class Clouds(Dataset):
 
     name, category, kind = "clouds", "thing", "points"
 
-    def __init__(self, clouds):
+    def __init__(self, clouds, reduction="first"):
         self.clouds = dict(enumerate(clouds))
+        self.reduction = reduction
         self.skipped = {}
 
     def ids(self, split):
@@ -220,6 +221,17 @@ def test_small_clouds_fill_their_pool_and_weigh_as_they_are():
     np.testing.assert_array_equal(read.pools[0, 7:14], read.pools[0, :7])
     restored = read.pools[1] * read.moments.deviation + np.array(read.moments.mean)
     np.testing.assert_allclose(restored, clouds[1][:16], atol=1e-5)
+
+
+def test_clouds_in_an_order_of_their_own_are_not_learnt_from_in_part():
+    cloud = np.linspace(-1, 1, 3000, dtype=np.float32)[:, None] * np.ones(3, np.float32)
+    spread = {}
+    for reduction in ("first", "random"):
+        data = Clouds([cloud], reduction)
+        read = read_clouds(data, ("0",), DataRecipe(cloud=1500, pool=500), seed=0, progress=Progress())
+        spread[reduction] = np.ptp(read.pools) * read.moments.deviation
+    assert spread["first"] == pytest.approx(1 / 3, abs=0.01)
+    assert spread["random"] > 1.9
 
 
 def test_given_moments_take_the_place_of_measured_ones():

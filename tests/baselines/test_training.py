@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hdbench_baselines.training import TrainingRecipe, Validation, batch_at, fixed_threads, train
+from hdbench_baselines.training import TrainingRecipe, batch_at, fixed_threads, train
 from torch import nn
 
 from hdbench.errors import HdbenchError
@@ -56,6 +56,26 @@ def test_interrupted_training_ends_with_the_same_bits(tmp_path, kill_at, optimiz
     resumed = learn_square(tmp_path / "killed", recipe)
     assert same(undisturbed, resumed)
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_dropout_hangs_on_the_seed_alone(tmp_path):
+    """It draws from torch's global state, which others draw from too."""
+
+    def learn(folder, *, kill_at=None):
+        torch.randn(3)
+        model, dropout, calls = small_model(), nn.Dropout(0.3), iter(range(10**9))
+
+        def loss(rows, generator):
+            if next(calls) == kill_at:
+                raise Killed
+            return (model(dropout(DATA[rows])) - DATA[rows] ** 2).square().mean()
+
+        return train(model, loss, RECIPE, items=len(DATA), seed=5, workspace=folder, progress=Progress())
+
+    undisturbed = learn(tmp_path / "undisturbed")
+    with pytest.raises(Killed):
+        learn(tmp_path / "killed", kill_at=10)
+    assert same(undisturbed, learn(tmp_path / "killed"))
 
 
 def test_gradients_are_gone_afterwards(tmp_path):
@@ -186,71 +206,6 @@ def test_without_shuffling_every_pass_has_one_order():
     first, second = (batch_at(epoch * 5, items=40, recipe=fixed, seed=1) for epoch in range(2))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, batch_at(0, items=40, recipe=RECIPE, seed=1))
-
-
-class TestValidation:
-    """One weight walks from 0 to 6 in steps of 1; the validation items lie at 3 and 4."""
-
-    RECIPE = TrainingRecipe(
-        steps=6, batch_size=1, optimizer="adam", learning_rate=1.0, checkpoint_steps=1, keep="lowest validation loss"
-    )
-
-    def learn(self, folder, recipe=RECIPE, *, items=2, kill_at=None):
-        model, calls, modes = nn.Linear(1, 1, bias=False), iter(range(10**9)), []
-        nn.init.zeros_(model.weight)
-
-        def loss(rows, generator):
-            if next(calls) == kill_at:
-                raise Killed
-            return -model.weight.sum()
-
-        def validation(rows, generator):
-            modes.append(model.training)
-            return (model.weight - 3 - rows.float()).square().mean()
-
-        trained = train(
-            model, loss, recipe, items=4, seed=0, workspace=folder, progress=Progress(),
-            validation=Validation(validation, items),
-        )  # fmt: skip
-        assert not any(modes)
-        return trained
-
-    def test_keeps_the_weights_of_the_lowest_loss(self, tmp_path):
-        """Losses after steps 3 and 4 are alike, (0 + 1) / 2; the first counts."""
-        trained = self.learn(tmp_path)
-        assert trained.weights["weight"].item() == pytest.approx(3, abs=1e-3)
-        assert trained.rule == "weights after step 3 of 6, which has the lowest validation loss (0.5)"
-
-    def test_every_item_counts_alike(self, tmp_path):
-        """Three items in batches of two: the lowest mean is at their mean, 4."""
-        trained = self.learn(tmp_path, self.RECIPE.model_copy(update={"batch_size": 2}), items=3)
-        assert trained.weights["weight"].item() == pytest.approx(4, abs=1e-3)
-
-    @pytest.mark.parametrize("kill_at", [2, 3, 5])
-    def test_survives_an_interruption(self, tmp_path, kill_at):
-        undisturbed = self.learn(tmp_path / "undisturbed")
-        with pytest.raises(Killed):
-            self.learn(tmp_path / "killed", kill_at=kill_at)
-        resumed = self.learn(tmp_path / "killed")
-        assert same(undisturbed, resumed)
-        assert undisturbed.rule == resumed.rule
-
-    def test_does_not_disturb_the_training(self, tmp_path):
-        trained = self.learn(tmp_path / "a")
-        last = self.learn(tmp_path / "b", self.RECIPE.model_copy(update={"keep": "last"}))
-        assert trained.curve == last.curve
-        assert last.weights["weight"].item() == pytest.approx(6, abs=1e-3)
-        assert last.rule == "weights after the last step (6)"
-
-    def test_takes_the_moving_average_where_there_is_one(self, tmp_path):
-        trained = self.learn(tmp_path, self.RECIPE.model_copy(update={"ema": 0.9}))
-        assert trained.weights["weight"].item() == pytest.approx(3, abs=0.9)
-        assert trained.rule.startswith("moving average (decay 0.9) after step")
-
-    def test_without_validation_items_keeps_the_last(self, tmp_path):
-        trained = self.learn(tmp_path, items=0)
-        assert trained.weights["weight"].item() == pytest.approx(6, abs=1e-3)
-        assert trained.rule == "weights after the last step (6)"
 
 
 class TestOutOfMemory:

@@ -85,10 +85,19 @@ def test_signature_is_one_line_in_fixed_order_and_tells_apart():
         "mmd_cd|protocol:pvd|distance:cd_sq|normalisation:none|points:2048|reference:405|samples:405"
         "|data:pointflow15k/airplane/val|interval:halves-400|version:1"
     )
-    assert signature("mmd_cd", get_protocol("pvd"), **given, moments=True).count("none+moments") == 1
-    assert "+moments" not in signature("mmd_cd", get_protocol("dpc"), **given, moments=True)
+    moments = Moments((0.01, -0.2, 0.0), 0.28421)
+    assert "normalisation:none+moments(0.01 -0.2 0 0.284)|" in signature(
+        "mmd_cd", get_protocol("pvd"), **given, moments=moments
+    )
+    assert "+moments" not in signature("mmd_cd", get_protocol("dpc"), **given, moments=moments)
     assert "\n" not in line
     assert signature("jsd", get_protocol("pvd"), **given, data="a|b").count("|") == line.count("|") - 1
+
+
+def test_the_published_emd_stands_in_tables_as_the_exact_one_does():
+    dpc = get_protocol("dpc")
+    assert dpc.scale("mmd_emd_published") == dpc.scale("mmd_emd") == 10
+    assert dpc.scale("nna_emd_published") == 100
 
 
 def test_small_sets_are_warned_about():

@@ -114,6 +114,7 @@ def test_more_samples_than_references_are_cut_and_invalid_ones_counted():
     few = scored(samples[:18], reference)
     assert "|samples:18|" in few["mmd_cd"].signature
     assert "fewer-samples-than-reference" in few["mmd_cd"].signature
+    assert "fewer-samples-than-reference" in missing["mmd_cd"].signature
 
 
 def test_one_shape_has_no_1nna_and_few_have_no_interval():

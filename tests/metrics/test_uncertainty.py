@@ -137,6 +137,16 @@ def test_interval_formulas_at_their_borders():
     assert low * high == pytest.approx(4.0)
 
 
+def test_distances_far_below_their_deviation_have_finite_intervals():
+    """The upper end is continuous, and never further up than the deviation accounts for."""
+    values = [0.0, 1e-300, 1e-9, 0.1, 1.0, 1.95, 1.97, 5.0]
+    ends = [distance_interval(value, 1.0) for value in values]
+    assert all(0 <= low <= value <= high < value + 3.6 for (low, high), value in zip(ends, values, strict=True))
+    highs = [high for _, high in ends]
+    assert highs == sorted(highs)
+    assert distance_interval(1e-9, 1.0)[1] == pytest.approx(distance_interval(0.0, 1.0)[1])
+
+
 def paired_sets(seed, *, shift):
     rng = np.random.default_rng(seed)
     references, a, b = rng.normal(size=(3, 60, 6))
