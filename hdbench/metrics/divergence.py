@@ -8,7 +8,7 @@ The grid has 28 nodes a side over [-0.5, 0.5]³, of which the 10,144 within radi
 its nearest node, so that whatever lies outside the ball piles up on its border. The search is in float64.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,7 @@ import numpy.typing as npt
 from hdbench.geometry.normalisation import BLOCK
 from hdbench.metrics.family import Estimate, FamilyScores, Inputs
 from hdbench.metrics.protocols import normalise
-from hdbench.metrics.uncertainty import METHOD, SMALLEST_SET, SPLITS, distance_interval, half_deviation, split_halves
-from hdbench.seeds import generator
+from hdbench.metrics.uncertainty import METHOD, SMALLEST_SET, SPLITS, deviation_by_halves, distance_interval
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -77,12 +76,8 @@ def jsd_interval(reference: Int16, samples: Int16, *, seed: int, splits: int = S
     sizes = len(reference), len(samples)
     if min(sizes) < SMALLEST_SET:
         return None
-    reference_halves = split_halves(sizes[0], splits, generator(seed, "halves", "reference"))
-    sample_halves = split_halves(sizes[1], splits, generator(seed, "halves", "samples"))
-    first, second = (
-        subset_divergences(reference, samples, *pair) for pair in zip(reference_halves, sample_halves, strict=True)
-    )
-    return distance_interval(jsd(reference, samples), float(half_deviation(first, second, counts=sizes)))
+    values = partial(subset_divergences, reference, samples)
+    return distance_interval(jsd(reference, samples), deviation_by_halves(values, sizes, seed=seed, splits=splits))
 
 
 def subset_divergences(reference: Int16, samples: Int16, of_reference: Bool, of_samples: Bool) -> Float64:

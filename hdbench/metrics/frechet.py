@@ -8,6 +8,7 @@ discrepancy under the cubic polynomial kernel (x·y / d + 1)³ (Bińkowski et al
 All arithmetic is float64 on one thread, so that values do not depend on how many there are.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from hdbench.metrics.family import FEATURES, Estimate, FamilyScores, Inputs
-from hdbench.metrics.uncertainty import SMALLEST_SET, distance_interval, half_deviation, split_halves
-from hdbench.seeds import generator
+from hdbench.metrics.uncertainty import SMALLEST_SET, deviation_by_halves, distance_interval
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -97,15 +97,13 @@ def feature_intervals(
     if min(sizes) < SMALLEST_SET:
         return None
     a, b = np.asarray(reference, np.float64), np.asarray(samples, np.float64)
-    reference_halves = split_halves(sizes[0], splits, generator(seed, "halves", "reference"))
-    sample_halves = split_halves(sizes[1], splits, generator(seed, "halves", "samples"))
-    pairs = list(zip(reference_halves, sample_halves, strict=True))
+    fpd, kpd = (
+        deviation_by_halves(partial(values, a, b), sizes, seed=seed, splits=splits)
+        for values in (subset_frechet_distances, subset_kernel_distances)
+    )
     with threadpool_limits(1, "blas"):
-        fpd = [subset_frechet_distances(a, b, *pair) for pair in pairs]
-        kpd = [subset_kernel_distances(a, b, *pair) for pair in pairs]
         value, discrepancy = _frechet(a, b), kernel_distance(reference, samples)
-    deviations = [float(half_deviation(first, second, counts=sizes)) for first, second in (fpd, kpd)]
-    return FeatureIntervals(distance_interval(value, deviations[0]), _discrepancy_interval(discrepancy, deviations[1]))
+    return FeatureIntervals(distance_interval(value, fpd), _discrepancy_interval(discrepancy, kpd))
 
 
 def subset_frechet_distances(a: Features, b: Features, of_a: Bool, of_b: Bool) -> Float64:

@@ -36,10 +36,9 @@ from hdbench.metrics.uncertainty import (
     METHOD,
     SMALLEST_SET,
     SPLITS,
+    deviation_by_halves,
     distance_interval,
     fraction_interval,
-    half_deviation,
-    split_halves,
 )
 from hdbench.seeds import generator
 
@@ -171,13 +170,12 @@ def sampling_floors(points: Float32) -> Float64:
 def ratio_interval(lists: NearestLists, training: TrainingNeighbours, *, seed: int, splits: int = SPLITS) -> Interval:
     """The 95 % interval of `novelty_ratio` over the samples and references that might have been drawn."""
     counts = lists.reference_count, lists.sample_count
-    reference_halves = split_halves(counts[0], splits, generator(seed, "halves", "reference"))
-    sample_halves = split_halves(counts[1], splits, generator(seed, "halves", "samples"))
-    first, second = (
-        np.array([_ratio(lists, training, i, j) for i, j in zip(references, samples, strict=True)])
-        for references, samples in zip(reference_halves, sample_halves, strict=True)
-    )
-    return distance_interval(novelty_ratio(lists, training), float(half_deviation(first, second, counts=counts)))
+
+    def values(references: Bool, samples: Bool) -> Float64:
+        return np.array([_ratio(lists, training, i, j) for i, j in zip(references, samples, strict=True)])
+
+    deviation = deviation_by_halves(values, counts, seed=seed, splits=splits)
+    return distance_interval(novelty_ratio(lists, training), deviation)
 
 
 def _ratio(lists: NearestLists, training: TrainingNeighbours, references: Bool, samples: Bool) -> float:

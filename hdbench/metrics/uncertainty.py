@@ -78,6 +78,21 @@ def half_deviation(first: Float64, second: Float64, *, counts: tuple[int, ...]) 
     return np.asarray(np.sqrt(share * ((first - second) ** 2).mean(axis=0) / 2))
 
 
+def deviation_by_halves(
+    values: Callable[[Bool, Bool], Float64], counts: tuple[int, int], *, seed: int, splits: int = SPLITS
+) -> float:
+    """The standard deviation of a metric over the sets that might have been drawn.
+
+    `values` gives it (B,) of B pairs of subsets, (B, R) and (B, S), of the sets of `counts` = (R, S) shapes.
+    """
+    references, samples = (
+        split_halves(count, splits, generator(seed, "halves", role))
+        for count, role in zip(counts, ("reference", "samples"), strict=True)
+    )
+    first, second = (values(*pair) for pair in zip(references, samples, strict=True))
+    return float(half_deviation(first, second, counts=counts))
+
+
 def fraction_interval(value: float, deviation: float, *, count: int) -> Interval:
     """Wilson's 95 % interval of a fraction of `count` shapes, at the effective number that `deviation` implies."""
     spread = value * (1 - value)
