@@ -5,9 +5,14 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from hdbench.text import as_utf8
+
 
 class HdbenchError(Exception):
     """Wrong input or a wrong command line: one line saying what, where and how to mend it (exit code 2)."""
+
+    def __str__(self) -> str:
+        return as_utf8(super().__str__())
 
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE})

@@ -22,7 +22,8 @@ from hdbench.results import Neighbours, Score, Scores, SetInfo, to_json
 from hdbench.seeds import generator
 from hdbench.shape_files import ShapeSet
 from hdbench.shapes import Float32, Shape, defect
-from hdbench.store import atomic_path, file_digest, write_atomic
+from hdbench.store import atomic_path, file_digest, refuse_unwritable, write_atomic
+from hdbench.text import as_utf8
 
 NEAREST = 3
 """Training shapes named for each sample: the paper's novelty figure shows three."""
@@ -74,7 +75,7 @@ class PointSet:
         """What the result records of this set."""
         digest = hashlib.sha256(np.ascontiguousarray(self.points).data).hexdigest()
         count, invalid = len(self.ids), len(self.invalid)
-        return SetInfo(path=self.path, sha256=digest, count=count, invalid=invalid, invalid_ids=self.invalid)
+        return SetInfo(path=as_utf8(self.path), sha256=digest, count=count, invalid=invalid, invalid_ids=self.invalid)
 
 
 def open_point_set(
@@ -279,6 +280,7 @@ class Evaluation:
 
     def write(self, path: Path) -> Path:
         """Write the scores as JSON to `path`, and beside it `<name>.statistics.npz`, its sha256 in the JSON."""
+        refuse_unwritable(path)
         statistics = path.with_name(f"{path.stem}.statistics.npz")
         with atomic_path(statistics) as temporary:
             self.statistics.save(temporary)

@@ -23,6 +23,7 @@ from typing import Any
 from hdbench.errors import HdbenchError
 from hdbench.progress import Progress, Task
 from hdbench.redaction import redacted
+from hdbench.text import as_utf8
 
 INTERVAL_S = 1.0
 """Between two lines about units of one task."""
@@ -106,7 +107,7 @@ class Journal(Progress):
             "device": self._device,
         }
         with self._writing, self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+            stream.write(as_utf8(json.dumps(line, ensure_ascii=False)) + "\n")
 
 
 class _Noted:

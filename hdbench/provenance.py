@@ -13,6 +13,7 @@ from typing import Any
 from hdbench.execution import cpu_count
 from hdbench.redaction import redacted
 from hdbench.results import Provenance
+from hdbench.text import as_utf8
 from hdbench.version import __version__
 
 PACKAGES = (
@@ -36,7 +37,7 @@ def provenance(seeds: Sequence[int]) -> Provenance:
         packages={name: package_version(name) for name in PACKAGES},
         machine=machine(),
         seeds=list(seeds),
-        command=redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        command=as_utf8(redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))),
     )
 
 

@@ -24,6 +24,7 @@ from hdbench.records import (
     best_rows,
     distance_from,
 )
+from hdbench.text import as_utf8
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ Document = TypeVar("Document", Scores, Results)
 
 def to_json(document: Scores | Results) -> str:
     """The document as JSON text, fields in the schema's order."""
-    return json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n"
+    return as_utf8(json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)) + "\n"
 
 
 def load_results(path: Path | str) -> Results:

@@ -36,6 +36,7 @@ from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
 from hdbench.remote_store import MANIFEST as MANIFEST
 from hdbench.remote_store import RemoteStore
+from hdbench.text import as_utf8
 from hdbench.version import __version__
 
 HERE = "HDBENCH_LOCAL_STORE"
@@ -130,7 +131,9 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raise HdbenchError now if the file `path` could not be written later."""
+    """Raise HdbenchError now if the file `path` could not be written later, or not named in what is UTF-8."""
+    if path.name != as_utf8(path.name):
+        raise HdbenchError(f"{path} cannot be written: its name is not UTF-8; choose another name.")
     with _naming(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")

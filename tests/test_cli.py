@@ -1,10 +1,13 @@
 """The command line: help without weight, and one clear line for everything the user can mend."""
 
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+
+from hdbench.results import load_results, load_scores
 
 
 @pytest.fixture
@@ -187,3 +190,44 @@ def test_gate_says_how_it_went(command, tmp_path):
     assert "<failure" in (tmp_path / "j.xml").read_text()
     assert "regressed" in (tmp_path / "m.md").read_text()
     assert command("gate", tmp_path / "missing.json", *against)[0] == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+def test_file_names_that_are_not_utf8_are_written_out(command, tmp_path):
+    folder = tmp_path / os.fsdecode(b"f\xff")
+    for split in ("train", "test"):
+        (folder / split).mkdir(parents=True)
+        for index, points in enumerate(np.random.default_rng(0).standard_normal((3, 20, 3))):
+            np.save(folder / split / os.fsdecode(b"St\xfchl%d.npy" % index), points)
+        (folder / split / os.fsdecode(b"bad\xfe.ply")).write_bytes(b"not a mesh")
+    code, _, err = command("evaluate", folder / "train", "--reference", folder / "test", "--json", "scores.json")
+    assert code == 0, err
+    samples = load_scores("scores.json").samples
+    assert samples.path.endswith("f%FF/train")
+    assert set(samples.invalid_ids) == {"bad%FE"}
+    code, _, err = command(
+        "run", "--category", "chair", "--dataset", folder, "--methods", "noise", "--out", "run", "--log-file", "log"
+    )
+    assert code == 0, err
+    results = load_results("run")
+    assert results.dataset.name == "f%FF"
+    assert results.dataset.reference_ids == ["test/St%FChl0", "test/St%FChl1", "test/St%FChl2"]
+    code, _, err = command("data", "prepare", folder, "--category", "chair")
+    assert code == 0, err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["evaluate", "set.npz", "--reference", "set.npz", "--json", b"\xff.json"], "%FF.json cannot be written"),
+        (["evaluate", b"\xff.npz", "--reference", "set.npz"], "There is no file or folder %FF.npz"),
+        (["run", "--dataset", "set.npz", "--category", b"\xff"], "cannot name a category"),
+    ],
+)
+def test_arguments_that_are_not_utf8_are_refused_in_one_line(command, tmp_path, arguments, expected):
+    clouds(tmp_path / "set.npz")
+    code, _, err = command(*map(os.fsdecode, arguments), "--quiet")
+    assert code == 2
+    assert expected in err
+    assert len(err.strip().splitlines()) == 1

@@ -14,7 +14,7 @@ PACKAGES = {"hdbench": REPOSITORY / "hdbench", "hdbench_baselines": REPOSITORY /
 LOWEST = ("hdbench.distances", "hdbench.geometry", "hdbench.features")
 BELOW_ALL = {
     "hdbench.errors", "hdbench.execution", "hdbench.interrupts", "hdbench.memory", "hdbench.process_progress",
-    "hdbench.progress", "hdbench.relayed_progress", "hdbench.seeds", "hdbench.shapes"
+    "hdbench.progress", "hdbench.relayed_progress", "hdbench.seeds", "hdbench.shapes", "hdbench.text"
 }  # fmt: skip
 """All that the lowest rooms may stand on: nothing that knows runs, files or methods."""
 

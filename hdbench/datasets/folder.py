@@ -15,6 +15,7 @@ from hdbench.errors import HdbenchError, unknown_name
 from hdbench.progress import Progress
 from hdbench.shapes import Kind, Mesh, PointCloud, Sequence, Shape
 from hdbench.store import Store
+from hdbench.text import as_utf8
 
 
 class Folder(Collection):
@@ -43,7 +44,7 @@ class Folder(Collection):
         workers: int | None = None,
     ) -> None:
         self.path = Path(path)
-        self.name = self.path.resolve().stem
+        self.name = as_utf8(self.path.resolve().stem)
         self.category = category
         refuse_unnameable(category)
         root = self.path / category if (self.path / category).is_dir() else self.path
@@ -81,7 +82,7 @@ def in_unit_box(shape: Shape) -> Shape:
 
 def refuse_unnameable(category: str) -> None:
     """A category is the name of a folder below the data: it must not lead out of it."""
-    if not category or category.startswith(".") or "/" in category or "\\" in category:
+    if not category or category.startswith(".") or "/" in category or "\\" in category or category != as_utf8(category):
         raise HdbenchError(f"{category!r} cannot name a category; use letters, digits, '-' and '_'.")
 
 

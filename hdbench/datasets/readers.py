@@ -43,6 +43,7 @@ from hdbench.interrupts import interrupts_deferred
 from hdbench.npz import one_line
 from hdbench.shape_files import ShapeSet
 from hdbench.shapes import Sequence, Shape
+from hdbench.text import as_utf8
 
 SUFFIXES = (".npy", ".npz", ".ply", ".obj", ".off", ".stl", ".glb", ".gltf", ".xyz")
 LARGEST_FILE = 1 << 30
@@ -58,13 +59,16 @@ class Entry:
     """One shape that is there to be read. Can be sent to another process."""
 
     name: str
-    """Path below the folder, without suffix and with `/`; or the id within an archive."""
+    """Path below the folder, without suffix, with `/` and in UTF-8 (see `as_utf8`); or the id within an archive."""
     files: tuple[Path, ...]
     """What it is read from."""
     read: Callable[[], Shape]
     """Reads it; raises HdbenchError, which names the file, when it cannot be scored."""
     stamp: str | None = None
     """What stands for its content where that is known without reading it; None: the content of `files`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", as_utf8(self.name))
 
 
 def read_shapes(path: Path | str) -> Iterator[tuple[str, Shape | HdbenchError]]:
@@ -89,6 +93,9 @@ def entries(path: Path) -> list[Entry]:
     found = _folder_entries(path) if path.is_dir() else _file_entries(path)
     if not found:
         raise HdbenchError(f"{path} holds no shapes; expected {_EXPECTED}.")
+    written_out = Counter(entry.name for entry in found if "%" in entry.name)
+    if twice := next((name for name, count in written_out.items() if count > 1), None):
+        raise HdbenchError(f"{path}: two shapes are called {twice!r}, one by bytes that are not UTF-8; rename it.")
     return found
 
 

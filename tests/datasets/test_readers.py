@@ -1,5 +1,7 @@
+import os
 import pickle
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -373,3 +375,16 @@ def _exported(mesh: trimesh.Trimesh, suffix: str) -> bytes:
 def test_one_array_alone_in_a_folder_is_a_set(tmp_path):
     np.savez(tmp_path / "samples.npz", points=np.random.default_rng(0).normal(size=(4, 30, 3)))
     assert [shape.points.shape for _, shape in read_shapes(tmp_path)] == [(30, 3)] * 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+def test_names_are_utf8_whatever_the_bytes_of_the_file(tmp_path):
+    for name in (b"St\xfchl.npy", "Stühl 100%.npy".encode()):
+        np.save(tmp_path / os.fsdecode(name), cloud())
+    assert [(entry.name, entry.read().points.shape) for entry in entries(tmp_path)] == [
+        ("Stühl 100%", (20, 3)),
+        ("St%FChl", (20, 3)),
+    ]
+    np.save(tmp_path / "St%FChl.npy", cloud())
+    with pytest.raises(HdbenchError, match="two shapes are called 'St%FChl'"):
+        entries(tmp_path)
