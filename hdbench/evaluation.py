@@ -278,10 +278,14 @@ class Evaluation:
                 return score
         raise unknown_name("metric", metric, {score.metric for score in self.scores})
 
-    def write(self, path: Path) -> Path:
-        """Write the scores as JSON to `path`, and beside it `<name>.statistics.npz`, its sha256 in the JSON."""
+    def write(self, path: Path | str) -> Path:
+        """Write the scores as JSON to `path`, and beside it `<name>.statistics.npz`, its sha256 in the JSON.
+
+        Of the name only `.json` is left out: `model.v1` and `model.v2` have statistics of their own.
+        """
+        path = Path(path)
         refuse_unwritable(path)
-        statistics = path.with_name(f"{path.stem}.statistics.npz")
+        statistics = path.with_name(f"{path.name.removesuffix('.json')}.statistics.npz")
         with atomic_path(statistics) as temporary:
             self.statistics.save(temporary)
         document = self.document.model_copy(update={"statistics": {statistics.name: file_digest(statistics)}})

@@ -160,6 +160,13 @@ def test_scores_and_statistics_are_written_together(sets, tmp_path):
     assert lists.reference_count == len(sets[1])
 
 
+def test_names_with_dots_keep_their_own_statistics(sets, tmp_path):
+    evaluation = hdbench.evaluate(*sets, metrics=["cd"])
+    for name in ("model.v1", "model.v2"):
+        assert evaluation.write(str(tmp_path / name)) == tmp_path / name
+        assert list(load_scores(tmp_path / name).statistics) == [f"{name}.statistics.npz"]
+
+
 def test_the_nearest_training_shapes_are_found():
     train = open_point_set(clouds(12, seed=3), role="train")
     samples = open_point_set(train.points[[7, 2]], role="samples")
