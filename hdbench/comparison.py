@@ -102,6 +102,8 @@ def compare(a: Path | str, b: Path | str, *, methods: tuple[str, str] | None = N
         HdbenchError: When a file cannot be read or used, when nothing in them matches, or when what matches was
             measured in different ways.
     """
+    if methods is not None and (isinstance(methods, str) or len(methods) != 2):
+        raise HdbenchError(f"methods: {methods!r}; give two names, that of `a` and that of `b`.")
     found = _measured(Path(a), methods and methods[0]), _measured(Path(b), methods and methods[1])
     shared = [place for place in found[0] if place in found[1]]
     rows = [_difference(place, found[0][place], found[1][place], methods, seed) for place in shared]

@@ -1,7 +1,7 @@
 """Samples and reference in, scores out: the one evaluation path, for runs and for anyone's shapes alike."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from hdbench.geometry.normalisation import Moments, moments
 from hdbench.geometry.sampling import Reduction, shape_points
 from hdbench.metrics.protocols import Protocol, get_protocol, usual_protocol
 from hdbench.metrics.scoring import Statistics, score_points
+from hdbench.npz import one_line
 from hdbench.progress import Progress
 from hdbench.provenance import provenance
 from hdbench.results import Neighbours, Score, Scores, SetInfo, to_json
@@ -84,8 +85,8 @@ def open_point_set(
     """Read `source` into points; shapes that cannot be scored are left out and named in `invalid`.
 
     `source` is a path (see `hdbench.datasets.readers`), `dataset@category/split` (see `hdbench.datasets.registry`), a
-    `PointSet`, a `ShapeSet`, an array or tensor (N, P, 3) or (N, T, P, 3), or a sequence of arrays, `trimesh.Trimesh`
-    objects and hdbench shapes. `role` ("samples", "reference", "train") names it in errors. Meshes are sampled at 2,048
+    `PointSet`, a `ShapeSet`, an array or tensor (N, P, 3) or (N, T, P, 3), or arrays, trimesh objects, hdbench shapes
+    and paths, one a shape. `role` ("samples", "reference", "train") names it in errors. Meshes are sampled at 2,048
     points, each from (seed, `role`, its id) alone: a sample and a reference of one name and topology would else get the
     same points of the same triangles, and seem closer than they are. Of clouds with more points, a random choice or the
     first ones are kept.
@@ -144,16 +145,46 @@ def _entries(source: Any, role: str) -> list[tuple[str, Callable[[], Shape]]]:
 
     if isinstance(source, str | Path):
         return [(entry.name, entry.read) for entry in entries(Path(source))]
+    items = _items(source, role)
+    for item in items:
+        if isinstance(item, str | Path) and not Path(item).is_file():
+            raise HdbenchError(f"{role}: there is no file {item}; correct its path, or leave it out.")
     return [
         (name, partial(_shape_of, item, f"{role} {name}"))
-        for name, item in zip(row_names(len(source)), source, strict=True)
+        for name, item in zip(row_names(len(items)), items, strict=True)
     ]
+
+
+def _items(source: Any, role: str) -> list[Any]:
+    """The items of a set in memory; HdbenchError for what is none, such as a single mesh."""
+    try:
+        items = None if isinstance(source, Mapping) or hasattr(source, "vertices") else iter(source)
+    except TypeError:
+        items = None
+    if items is None:
+        raise HdbenchError(
+            f"{role}: {type(source).__name__} is no set of shapes; give a path, an array (N, P, 3) or a list of shapes."
+        )
+    return list(items)
+
+
+def _replayable(source: Any) -> Any:
+    """`source`, a list where it can be gone through but once: protocols read it again."""
+    return list(source) if isinstance(source, Iterator) else source
+
+
+def _names(given: Any, kind: str) -> tuple[str, ...]:
+    """One name or several; HdbenchError for none, and for what is no name."""
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise HdbenchError(f"Name at least one {kind}, not {given!r}; or give None for the usual.")
+    return names
 
 
 def _shape_of(item: Any, where: str) -> Shape:
     """An item in memory as a shape: arrays and tensors of points, trimesh objects, hdbench's own shapes, paths."""
     from hdbench.datasets.arrays import shape_from_mesh, shape_from_points
-    from hdbench.datasets.readers import read_shape
+    from hdbench.datasets.readers import read_shape, shape_from_trimesh
 
     if isinstance(item, Shape):
         return item
@@ -163,7 +194,16 @@ def _shape_of(item: Any, where: str) -> Shape:
         return shape_from_mesh(np.asarray(item.vertices), np.asarray(item.faces), where)
     if hasattr(item, "vertices"):
         return shape_from_points(np.asarray(item.vertices), where)
-    return shape_from_points(np.asarray(item.detach().cpu() if hasattr(item, "detach") else item), where)
+    if hasattr(item, "geometry"):
+        return shape_from_trimesh(item, where)
+    if hasattr(item, "detach"):
+        item = item.detach().cpu()
+        item = item.float() if item.is_floating_point() and item.element_size() < 4 else item  # no bfloat16 in NumPy
+    try:
+        points = np.asarray(item)
+    except ValueError as error:
+        raise HdbenchError(f"{where}: no array of points ({one_line(error)}); give points (P, 3).") from error
+    return shape_from_points(points, where)
 
 
 def evaluate(
@@ -172,7 +212,7 @@ def evaluate(
     *,
     train: Any = None,
     protocol: str | Iterable[str] | None = None,
-    metrics: Iterable[str] | None = None,
+    metrics: str | Iterable[str] | None = None,
     extractor: str | None = None,
     backend: str | None = None,
     data: str = "",
@@ -183,14 +223,15 @@ def evaluate(
     """Score generated shapes against real ones.
 
     Args:
-        samples: What a model made: a path, an array or tensor (N, P, 3) or (N, T, P, 3), or a sequence of arrays,
-            `trimesh.Trimesh` objects or paths.
+        samples: What a model made: a path, an array or tensor (N, P, 3) or (N, T, P, 3), or arrays, `trimesh.Trimesh`
+            and `trimesh.Scene` objects or paths, one a shape.
         reference: The real shapes to compare with, in any of these forms.
         train: The shapes the model learnt from, for novelty, and for protocols that de-normalise samples with them
             (not those of an hdbench run, which are in the coordinates of the data).
         protocol: One name or several, see `hdbench protocols list`; the same samples are scored under each. None is
             `hyperdiffusion`, or `hyperdiffusion-4d` for sequences.
-        metrics: Metrics or families (`cd`, `emd`, `emd_published`, …) to compute; None is what the protocols ask for.
+        metrics: One or several metrics or families (`cd`, `emd`, `emd_published`, …) to compute; None is what the
+            protocols ask for.
         extractor: The feature extractor of FPD and KPD; None is the published one where it was imported, else the
             embedded one.
         backend: Which code computes Chamfer distances: `numba`, `torch`, `triton` or `pytorch3d`; None is the exact
@@ -203,14 +244,12 @@ def evaluate(
     Raises:
         HdbenchError: For anything that cannot be read or compared, saying what, where and how to mend it.
     """
+    samples, reference, train = map(_replayable, (samples, reference, train))
+    metrics = None if metrics is None else _names(metrics, "metric or family")
     if protocol is None:
         reference = open_point_set(reference, role="reference", seed=seed, progress=progress)
         protocol = usual_protocol("sequences" if reference.points.ndim == 4 else "clouds")
-    names = (protocol,) if isinstance(protocol, str) else tuple(protocol)
-    metrics = None if metrics is None else tuple(metrics)
-    if not names:
-        raise HdbenchError("Name at least one protocol; see `hdbench protocols list`.")
-    protocols = [get_protocol(name) for name in names]
+    protocols = [get_protocol(name) for name in _names(protocol, "protocol")]
     sources = {"samples": samples, "reference": reference} | ({} if train is None else {"train": train})
     # Protocols that keep other points of large clouds read the shapes anew.
     opened = {

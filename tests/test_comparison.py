@@ -79,6 +79,8 @@ def test_methods_of_a_run_are_compared_over_their_seeds(written, tmp_path):
     assert {row.method for row in compare(path, path).rows} == {"one", "two"}
     with pytest.raises(HdbenchError, match="three"):
         compare(path, path, methods=("one", "three"))
+    with pytest.raises(HdbenchError, match="give two names"):
+        compare(path, path, methods=("one",))
 
 
 def as_run(written, folder, rows):

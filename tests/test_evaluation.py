@@ -177,12 +177,49 @@ def test_the_nearest_training_shapes_are_found():
     assert all(entry.distances == sorted(entry.distances) for entry in found)
 
 
+def test_half_precision_and_scenes_are_read():
+    points = torch.from_numpy(clouds(3))
+    for dtype in (torch.bfloat16, torch.float16):
+        opened = open_point_set(points.to(dtype), role="samples")
+        assert np.array_equal(opened.points, points.to(dtype).float().numpy())
+    parts = [trimesh.creation.box(), trimesh.creation.box().apply_translation((3, 0, 0))]
+    joined = open_point_set([trimesh.Scene(parts), trimesh.Scene()], role="samples")
+    assert np.ptp(joined.points[0], axis=0) == pytest.approx([4, 1, 1], abs=0.01)
+    assert "cannot be read" in joined.invalid["1"]
+
+
+def test_one_metric_and_shapes_that_come_one_by_one(sets):
+    expected = hdbench.evaluate(*sets, protocol=["hyperdiffusion", "pvd"], metrics=["cd"])
+    lazy = (iter(points) for points in sets)
+    assert values(hdbench.evaluate(*lazy, protocol=["hyperdiffusion", "pvd"], metrics="cd")) == values(expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (None, "NoneType is no set of shapes"),
+        (3, "int is no set of shapes"),
+        ({"a": np.eye(3)}, "dict is no set of shapes"),
+        (trimesh.creation.box(), "Trimesh is no set of shapes"),
+        (trimesh.PointCloud(np.eye(3)), "PointCloud is no set of shapes"),
+        (PointCloud(np.eye(3)), "PointCloud is no set of shapes"),
+        ([np.eye(3), "nowhere.npy"], "there is no file nowhere.npy"),
+        ([[[0, 0, 0], [1, 1]]], "no array of points"),
+    ],
+)
+def test_what_is_no_set_of_shapes_is_refused(source, expected):
+    with pytest.raises(HdbenchError, match=expected):
+        open_point_set(source, role="samples")
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ({"protocol": "pvdd"}, "Did you mean 'pvd'"),
         ({"protocol": []}, "at least one protocol"),
+        ({"protocol": 3}, "at least one protocol, not 3"),
         ({"metrics": ["mmd_cdd"]}, "Did you mean 'mmd_cd'"),
+        ({"metrics": []}, "at least one metric"),
     ],
 )
 def test_wrong_names_are_refused(sets, arguments, expected):

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -172,17 +173,29 @@ def _parsed(source: Path | BytesIO, kind: str, where: str) -> Shape:
     logging.getLogger("trimesh").addHandler(_SILENCE)
     try:
         loaded = trimesh.load(source, file_type=kind, process=False, skip_materials=True)
-        if isinstance(loaded, trimesh.Scene):
-            has_mesh = any(isinstance(part, trimesh.Trimesh) for part in loaded.geometry.values())
+    except Exception as error:  # each of the parsers raises what it stumbles over first
+        raise _unreadable(where, error) from error
+    return shape_from_trimesh(loaded, where)
+
+
+def shape_from_trimesh(loaded: Any, where: str) -> Shape:
+    """What trimesh loads: a mesh, a cloud, or a scene, whose meshes are joined; HdbenchError, which names `where`."""
+    try:
+        if hasattr(loaded, "geometry"):
+            has_mesh = any(hasattr(part, "faces") for part in loaded.geometry.values())
             loaded = loaded.to_mesh() if has_mesh else loaded.to_geometry()
         vertices, faces = np.asarray(loaded.vertices), np.asarray(getattr(loaded, "faces", ()))
         if not vertices.size:
             raise ValueError("there are no points in it")
-    except Exception as error:  # each of the parsers raises what it stumbles over first
-        raise HdbenchError(f"{where} cannot be read ({one_line(error)}); export it again, or remove it.") from error
+    except Exception as error:  # whatever a broken scene makes trimesh stumble over
+        raise _unreadable(where, error) from error
     if faces.size:
         return shape_from_mesh(vertices, faces, where)
     return shape_from_points(vertices, where)
+
+
+def _unreadable(where: str, error: Exception) -> HdbenchError:
+    return HdbenchError(f"{where} cannot be read ({one_line(error)}); export it again, or remove it.")
 
 
 def _refuse_endless(content: bytes, where: str) -> None:
