@@ -250,15 +250,20 @@ def _latex_cell(cell: Cell | None, column: Column, board: Board) -> str:
     if cell is None or cell.score.value is None:
         return "--"
     shown = rounded(cell.score, column.scale)
-    value = shown.value
+    value, plus, minus = map(_latex_power, (shown.value, shown.plus, shown.minus))
     if cell.is_best and len(board.models) > 1:
         value = rf"\mathbf{{{value}}}" if not cell.is_tied else rf"\underline{{{value}}}"
     mark = r"\,^{\dagger}" if cell.is_foreign else ""
-    if not shown.plus:
+    if not plus:
         return f"${value}{mark}$"
     if shown.is_symmetric:
-        return rf"${value} \pm {shown.plus}{mark}$"
-    return rf"${value}^{{+{shown.plus}}}_{{-{shown.minus}}}{mark}$"
+        return rf"${value} \pm {plus}{mark}$"
+    return rf"${value}^{{+{plus}}}_{{-{minus}}}{mark}$"
+
+
+def _latex_power(number: str) -> str:
+    digits, _, exponent = number.partition("e")
+    return rf"{digits} \times 10^{{{int(exponent)}}}" if exponent else number
 
 
 def _latex(text: str) -> str:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from hdbench.metrics.protocols import PROTOCOLS
 from hdbench.records import Score
 
+_MOST_DECIMALS = 8
+_PLAIN = 1e-4
+"""From here on numbers are written without a power of ten, whatever their interval."""
+
 
 @dataclass(frozen=True)
 class Rounded:
@@ -46,9 +50,7 @@ def rounded(score: Score, scale: float) -> Rounded:
     digits = _decimals(width) if width > 0 else max(0, 2 - math.floor(math.log10(abs(value) or 1)))
     if abs(plus - minus) <= 0.25 * width:  # a difference nobody acts on
         plus = minus = width
-    return Rounded(
-        *(f"{max(0.0, number) if index else number:.{digits}f}" for index, number in enumerate((value, plus, minus)))
-    )
+    return Rounded(_fixed(value, digits), _fixed(max(0.0, plus), digits), _fixed(max(0.0, minus), digits))
 
 
 def three_digits(value: float) -> str:
@@ -56,10 +58,25 @@ def three_digits(value: float) -> str:
     return f"{value:#.3g}".removesuffix(".")
 
 
+def _fixed(number: float, digits: int) -> str:
+    """`number` with so many decimals; in powers of ten where these are more than anyone counts."""
+    if digits <= _MOST_DECIMALS:
+        return f"{number:.{digits}f}"
+    if abs(number) >= _PLAIN:
+        return f"{number:.{_MOST_DECIMALS}f}"
+    number = round(number, digits)
+    return f"{number:.{max(0, digits + _scientific(number)[1])}e}" if number else "0"
+
+
 def _decimals(width: float) -> int:
-    exponent = math.floor(math.log10(width))
-    leading = width / 10**exponent
+    leading, exponent = _scientific(width)
     return max(0, -exponent + (1 if leading < 1.95 else 0))
+
+
+def _scientific(number: float) -> tuple[float, int]:
+    """Leading digits and exponent; by way of text, as powers of ten run out before the least numbers do."""
+    leading, _, exponent = f"{number:.16e}".partition("e")
+    return float(leading), int(exponent)
 
 
 def display_scale(protocol: str, metric: str, unit: str) -> float:

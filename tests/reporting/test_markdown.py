@@ -71,6 +71,12 @@ def test_latex_marks_best_and_ties():
     assert {line.count("&") for line in lines} == {3}
 
 
+def test_tiny_values_stand_in_powers_of_ten():
+    document = results([row("alpha", [score("mmd_cd", 6.4e-29, 5e-30)])])
+    assert "6.4e-27 ± 5e-28" in markdown(document)
+    assert r"$6.4 \times 10^{-27} \pm 5 \times 10^{-28}$" in latex(document)
+
+
 def test_latex_of_hostile_text_compiles(tmp_path):
     if not shutil.which("pdflatex"):
         pytest.skip("pdflatex is not installed")
