@@ -130,12 +130,21 @@ def open_point_set(
         first = next((f"; the first: {name}: {reason}" for name, reason in invalid.items()), "")
         raise HdbenchError(f"{role}: {path} holds no shape that can be scored ({len(invalid)} invalid{first}).")
     if len(layouts) > 1:
-        counts = ", ".join(" x ".join(map(str, layout[:-1])) for layout in sorted(layouts)[:4])
-        raise HdbenchError(
-            f"{role}: the shapes in {path} differ in their number of points ({counts}); "
-            f"give each at least {POINT_COUNT} points, or all the same number."
-        )
+        raise HdbenchError(f"{role}: {_unlike(path, layouts)}")
     return PointSet(points[: len(ids)], tuple(ids), path, invalid, moments=split.moments if split else None)
+
+
+def _unlike(path: str, layouts: Iterable[tuple[int, ...]]) -> str:
+    """In what the shapes of one set differ, and how to mend it; `layouts` are (P, 3), and (T, P, 3) of sequences."""
+    counts = ", ".join(" x ".join(map(str, layout[:-1])) for layout in sorted(layouts)[:4])
+    if len({len(layout) for layout in layouts}) > 1:
+        return f"{path} holds sequences and single shapes ({counts} points); keep those of one kind."
+    if len({layout[:-2] for layout in layouts}) > 1:
+        return f"the sequences in {path} differ in their frames ({counts} points); give each as many as the others."
+    return (
+        f"the shapes in {path} differ in their number of points ({counts}); "
+        f"give each at least {POINT_COUNT} points, or all the same number."
+    )
 
 
 def _entries(source: Any, role: str) -> list[tuple[str, Callable[[], Shape]]]:

@@ -230,6 +230,10 @@ def test_wrong_names_are_refused(sets, arguments, expected):
 def test_shapes_with_different_numbers_of_points_are_refused():
     with pytest.raises(HdbenchError, match="differ in their number of points"):
         open_point_set([np.eye(3), np.eye(3)[:2]], role="samples")
+    with pytest.raises(HdbenchError, match=r"holds sequences and single shapes \(2 x 3, 3 points\)"):
+        open_point_set([np.eye(3), np.eye(3)[None].repeat(2, 0)], role="samples")
+    with pytest.raises(HdbenchError, match=r"differ in their frames \(1 x 3, 2 x 3 points\)"):
+        open_point_set([np.eye(3)[None], np.eye(3)[None].repeat(2, 0)], role="samples")
 
 
 def test_an_unknown_attribute_is_one():

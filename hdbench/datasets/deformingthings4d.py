@@ -55,14 +55,14 @@ class DeformingThings4D(Published):
         whole = [Entry(clip.name, (_file(clip),), partial(_read, clip)) for clip in clips if _file(clip).is_file()]
         if not whole:
             raise self.missing(f"{root} holds no clips <object>_<action>/<object>_<action>.anime")
-        self._read(whole, in_box, store=store, progress=progress, workers=workers)
-        missing = {clip.name: f"{_file(clip)} is missing" for clip in clips if not _file(clip).is_file()}
-        self.skipped = {**missing, **self.skipped}
         manifest = Manifest.find(root) or Manifest.find(self.path)
         splits = {
             clip.name: manifest.split(clip.name, self.category) if manifest else split_of(animal_of(clip.name))
             for clip in clips
         }
+        self._read(whole, in_box, store=store, progress=progress, workers=workers)
+        missing = {clip.name: f"{_file(clip)} is missing" for clip in clips if not _file(clip).is_file()}
+        self.skipped = {**missing, **self.skipped}
         mend = f"unpack more of it, or list all clips in {MANIFEST}"
         self._settle(splits, unlisted=f"not listed in {MANIFEST}", strict=strict, mend=mend)
 

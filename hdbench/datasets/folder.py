@@ -54,6 +54,8 @@ class Folder(Collection):
         manifest = None if _in_split_folders(found) else _manifest_beside(self.path, root, found)
         if manifest:
             found = _of_listed_category(found, manifest, category)
+            for entry in found:
+                manifest.split(entry.name, category)  # one that nobody knows is refused before hours of reading
         self._read(found, in_unit_box, store=store, progress=progress, workers=workers)
         splits = {entry.name: _split_of(entry.name, self.kind, manifest, category) for entry in found}
         mend = "add shapes, or sort them into train/ and test/ sub-folders"

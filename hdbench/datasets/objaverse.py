@@ -95,11 +95,11 @@ class Objaverse(Published):
         licensed = [Entry(uid, _files(scenes[uid]), partial(read_shape, scenes[uid])) for uid in self.licences]
         if not licensed:
             raise self.missing(f"The annotations in {self.path} give none of its {len(scenes)} objects a licence")
+        manifest = Manifest.find(self.path)
+        splits = {uid: manifest.split(uid, self.category) if manifest else split_of(uid) for uid in scenes}
         self._read(licensed, in_unit_box, store=store, progress=progress, workers=workers)
         unlicensed = {uid: "no licence in the annotations" for uid in scenes if uid not in self.licences}
         self.skipped = {**unlicensed, **self.skipped}
-        manifest = Manifest.find(self.path)
-        splits = {uid: manifest.split(uid, self.category) if manifest else split_of(uid) for uid in scenes}
         mend = f"add objects, or list these in {MANIFEST}"
         self._settle(splits, unlisted=f"not listed in {MANIFEST}", strict=strict, mend=mend)
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hdbench.datasets.base import Dataset, Split
+from hdbench.datasets.base import SPLITS, Dataset, Split
 from hdbench.datasets.readers import SUFFIXES
 from hdbench.errors import HdbenchError, unknown_name
 from hdbench.geometry.normalisation import Moments
@@ -205,14 +205,25 @@ def open_split(text: str, *, progress: Progress) -> OpenSplit | None:
 
     Raises HdbenchError as `open_dataset` does.
     """
+    if Path(text).exists():
+        return None
     named = parse_name(text)
-    if named is None or Path(text).exists():
+    _refuse_unknown_split(text, named)
+    if named is None:
         return None
     if named.category is None:
         raise HdbenchError(f"{text}: of which category, and split? Write {text}@airplane/test.")
     dataset = open_dataset(text.rpartition("@")[0], named.category, store=Store(progress=progress), progress=progress)
     names = dataset.ids(named.split or "test")
     return OpenSplit([(name, partial(dataset.reference_shape, name)) for name in names], dataset.moments)
+
+
+def _refuse_unknown_split(text: str, named: Named | None) -> None:
+    """Raise HdbenchError where `text` ends like `@category/split` but for the split, and is no path."""
+    match = re.fullmatch(r"(.+@[^@/\\]+)/([^@/\\]*)", text)
+    is_path = named is not None and named.path is not None and named.path.exists()
+    if match and (named is None or named.category is None) and not is_path and parse_name(match[1]):
+        raise unknown_name(f"split of {match[1]}", match[2], SPLITS)
 
 
 def verify_dataset(text: str, path: Path | None, category: str | None, *, progress: Progress) -> "list[Finding]":

@@ -234,7 +234,7 @@ def _prepare(
     if raw_samples.shape[1:] != raw_reference.shape[1:]:
         raise HdbenchError(
             f"Samples have {_layout(raw_samples)} per shape, the reference {_layout(raw_reference)}; protocol "
-            f"{protocol.name} compares equal ones. Give both at least {protocol.point_count} points."
+            f"{protocol.name} compares equal ones. {_mend(raw_samples, raw_reference, protocol)}"
         )
     if moments is not None and protocol.denormalises:
         raw_samples = denormalise(raw_samples, moments)
@@ -263,6 +263,15 @@ def _normalised(points: Float32, protocol: Protocol, role: str) -> Float32:
         return protocol.normalise(points)
     except HdbenchError as error:
         raise HdbenchError(f"{role}: {error}") from error
+
+
+def _mend(samples: Float32, reference: Float32, protocol: Protocol) -> str:
+    """What makes the layouts of two sets equal."""
+    if samples.ndim != reference.ndim:
+        return "Give both as sequences, or both as single shapes."
+    frames = ["the same number of frames"] if samples.shape[1:-2] != reference.shape[1:-2] else []
+    points = [f"at least {protocol.point_count} points"] if samples.shape[-2] != reference.shape[-2] else []
+    return f"Give both {' and '.join(frames + points)}."
 
 
 def _layout(points: Float32) -> str:

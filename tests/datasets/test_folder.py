@@ -119,6 +119,12 @@ class TestSplits:
             Folder(boxes, "box")
         assert words in str(caught.value)
 
+    def test_an_unknown_split_is_refused_before_anything_is_prepared(self, boxes, tmp_path):
+        (boxes / "manifest.csv").write_text("id,split\nbox-1,train\nbox-2,dev\n")
+        with pytest.raises(HdbenchError, match=r"'box-2' into the split 'dev'; write one of train, val, test"):
+            Folder(boxes, "box", store=Store(tmp_path / "store"))
+        assert not (tmp_path / "store" / "artefacts").exists()
+
     def test_clips_of_one_animal_stay_together(self, tmp_path):
         frames = np.random.default_rng(0).normal(size=(2, 9, 3))
         for animal in range(20):

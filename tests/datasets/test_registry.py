@@ -7,7 +7,7 @@ import pytest
 
 from hdbench.datasets.base import Dataset
 from hdbench.datasets.folder import Folder
-from hdbench.datasets.registry import Named, dataset_names, open_dataset, parse_name, verify_dataset
+from hdbench.datasets.registry import Named, dataset_names, open_dataset, open_split, parse_name, verify_dataset
 from hdbench.errors import HdbenchError
 from hdbench.progress import Progress
 
@@ -125,3 +125,15 @@ def test_verifying_needs_a_layout(clouds):
 def test_made_shapes_lie_nowhere():
     with pytest.raises(HdbenchError, match="leave out its path"):
         open_dataset("procedural:/tmp", "chair")
+
+
+@pytest.mark.parametrize("text", ["procedural@airplane/tst", "{clouds}@airplane/tst"])
+def test_an_unknown_split_is_told_the_known_ones(clouds, text):
+    with pytest.raises(HdbenchError, match=r"Unknown split .*@airplane 'tst'\. Did you mean 'test'\? .*: test, train"):
+        open_split(text.format(clouds=clouds), progress=Progress())
+
+
+def test_a_split_must_follow_a_category():
+    with pytest.raises(HdbenchError, match="Write procedural@airplane/test"):
+        open_split("procedural", progress=Progress())
+    assert open_split("nowhere@airplane/tst", progress=Progress()) is None

@@ -164,7 +164,12 @@ def test_input_that_cannot_be_scored_is_refused_in_one_line():
         ((good[:, :50], good), "Samples have 50 points per shape, the reference 64 points; .* at least 2048"),
         ((good[:0], good), "samples: there is no shape"),
         ((good, good[:0]), "reference: there is no shape"),
-        ((good[:, None], good), "Samples have 1 frames"),
+        ((good[:, None], good), "Samples have 1 frames .* Give both as sequences, or both as single shapes"),
+        (
+            (good.reshape(-1, 2, 32, 3), good.reshape(-1, 4, 16, 3)),
+            "Give both the same number of frames and at least 2048 points",
+        ),
+        ((good.reshape(-1, 4, 16, 3)[:, :3], good.reshape(-1, 4, 16, 3)), r"Give both the same number of frames\.$"),
     ]
     for (samples, reference), message in cases:
         with pytest.raises(HdbenchError, match=message):
