@@ -204,7 +204,13 @@ def sample(
 def evaluate(
     samples: Annotated[Path, typer.Argument(help="Generated shapes: a folder, an .npz or an .npy.")],
     reference: Annotated[Path, typer.Option(help="The real shapes to compare with.")],
-    train: Annotated[Path | None, typer.Option(help="The training shapes, for novelty.")] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            help="The training shapes, for novelty; under pvd, pointflow and lion their moments also de-normalise the "
+            "samples (not those of an hdbench run), which changes every score."
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="One or more, comma-separated; hyperdiffusion, or hyperdiffusion-4d, if not given."),

@@ -273,6 +273,9 @@ def evaluate(
     for entry in protocols:
         sets = opened[entry.reduction]
         learnt = sets.get("train")
+        brought_back = None if learnt is None or sets["samples"].is_ours else _moments_of(learnt)
+        if brought_back is not None and entry.denormalises and progress:
+            progress.say(f"Samples are de-normalised with the moments of --train: protocol {entry.name} has it so.")
         values, made_from = score_points(
             sets["samples"].points,
             sets["reference"].points,
@@ -280,7 +283,7 @@ def evaluate(
             metrics=metrics,
             data=data or f"sha256:{sets['reference'].info.sha256[:12]}",
             invalid_samples=len(sets["samples"].invalid),
-            moments=None if learnt is None or sets["samples"].is_ours else _moments_of(learnt),
+            moments=brought_back,
             train=None if learnt is None else learnt.points,
             extractor=extractor,
             backend=backend,

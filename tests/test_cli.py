@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from hdbench.metrics.protocols import PROTOCOLS
 from hdbench.results import load_results, load_scores
 
 
@@ -47,6 +48,12 @@ def test_each_command_shows_an_example(command, arguments):
     code, out, _ = command(*arguments, "--help")
     assert code == 0
     assert f"Example: hdbench {' '.join(arguments)}" in " ".join(out.split())
+
+
+def test_the_help_of_train_names_the_protocols_that_denormalise_with_it(command):
+    words = set(command("evaluate", "--help")[1].replace(",", " ").replace(";", " ").split())
+    assert {name for name, protocol in PROTOCOLS.items() if protocol.denormalises} <= words
+    assert {"novelty", "de-normalise"} <= words
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,18 @@ def test_moments_bring_back_foreign_samples_but_not_our_own(tmp_path, sets):
     assert native.value == without.value != foreign.value
 
 
+def test_it_is_said_when_samples_are_denormalised(sets):
+    said = []
+
+    class Shown(Progress):
+        def say(self, message):
+            said.append(message)
+
+    for protocol in ("hyperdiffusion", "pvd"):
+        hdbench.evaluate(*sets, train=sets[1], protocol=protocol, metrics=["mmd_cd"], progress=Shown())
+    assert said == ["Samples are de-normalised with the moments of --train: protocol pvd has it so."]
+
+
 def test_another_back_end_agrees_and_signs_its_values(sets):
     expected = hdbench.evaluate(*sets, metrics=["cd"])
     by_torch = hdbench.evaluate(*sets, metrics=["cd"], backend="torch")
