@@ -229,7 +229,7 @@ def test_file_names_that_are_not_utf8_are_written_out(command, tmp_path):
     [
         (["evaluate", "set.npz", "--reference", "set.npz", "--json", b"\xff.json"], "%FF.json cannot be written"),
         (["evaluate", b"\xff.npz", "--reference", "set.npz"], "There is no file or folder %FF.npz"),
-        (["run", "--dataset", "set.npz", "--category", b"\xff"], "cannot name a category"),
+        (["run", "--methods", "noise", "--dataset", "set.npz", "--category", b"\xff"], "cannot name a category"),
     ],
 )
 def test_arguments_that_are_not_utf8_are_refused_in_one_line(command, tmp_path, arguments, expected):
