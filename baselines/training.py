@@ -220,6 +220,11 @@ class _Training:
         seed = derive_seed(self.seed, "noise", self.step)
         with self._precision(), self._seeded(seed):
             value = self.loss(torch.from_numpy(batch), torch.Generator().manual_seed(seed))
+        if not torch.isfinite(value):
+            raise HdbenchError(
+                f"Training diverged: the loss is {value.item():g} at step {self.step + 1}. Lower learning_rate, or set "
+                "clip_norm, below [training] in the recipe."
+            )
         self.model.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:

@@ -268,6 +268,12 @@ def evaluate(
         }
         for keep in dict.fromkeys(entry.reduction for entry in protocols)
     }
+    shown = opened[protocols[0].reduction]
+    for role, points in shown.items():
+        if progress and points.invalid:
+            name, reason = next(iter(points.invalid.items()))
+            total = len(points.ids) + len(points.invalid)
+            progress.say(f"{role}: {len(points.invalid)} of {total} cannot be scored; the first: {name}: {reason}")
     scores: list[Score] = []
     statistics = Statistics({})
     for entry in protocols:
@@ -285,6 +291,7 @@ def evaluate(
             invalid_samples=len(sets["samples"].invalid),
             moments=brought_back,
             train=None if learnt is None else learnt.points,
+            trained_on="" if learnt is None else f"sha256:{learnt.info.sha256[:12]}",
             extractor=extractor,
             backend=backend,
             seed=seed,
@@ -293,7 +300,6 @@ def evaluate(
         )
         scores += values
         statistics = statistics.merged(made_from)
-    shown = opened[protocols[0].reduction]
     document = Scores(
         samples=shown["samples"].info,
         reference=shown["reference"].info,

@@ -7,17 +7,19 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hdbench import stages
 from hdbench.benchmark import make_entrant, open_limited
 from hdbench.cluster import fit_ahead
+from hdbench.datasets.base import Dataset
 from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
 from hdbench.npz import one_line
 from hdbench.recipe import Changes
 from hdbench.shape_files import ShapeSet
 from hdbench.stages import Workshop
-from hdbench.store import copy_tree, refuse_unwritable
+from hdbench.store import copy_tree, digest, refuse_unwritable
 
 LABEL = "hdbench.json"
 SCHEMA = "hdbench/model/1"
@@ -69,7 +71,8 @@ def fit_model(plan: FitPlan, workshop: Workshop, out: Path | None = None) -> Pat
     with tempfile.TemporaryDirectory() as scratch:
         context = workshop.context(Path(scratch), plan.seed)
         stages.save_model(method, model.folder / "model", entrant.recipe, Path(scratch) / "model", context)
-        copy_tree(Path(scratch) / "model", folder, added={LABEL: label(method)})
+        said = learnt_from(dataset, plan.limit) if plan.from_fields is None else None
+        copy_tree(Path(scratch) / "model", folder, added={LABEL: label(method, said)})
     return folder
 
 
@@ -100,20 +103,34 @@ def draw_samples(folder: Path, out: Path, workshop: Workshop, *, count: int, see
 
 def method_of(folder: Path) -> type[Method]:
     """The method whose model lies in `folder`; HdbenchError where there is none, or its method is not installed."""
+    return get_method(_read_label(folder)["method"])
+
+
+def refuse_other_data(folder: Path, dataset: Dataset, limit: int | None) -> None:
+    """Raise HdbenchError where the model in `folder` says that it has learnt from other data."""
+    stated = _read_label(folder).get("learnt_from")
+    if stated and stated != learnt_from(dataset, limit):
+        known = ", ".join(f"{name} {value}" for name, value in stated.items())
+        raise HdbenchError(
+            f"{folder} has learnt from other data ({known}); give the --dataset, --category and --limit of its fit."
+        )
+
+
+def _read_label(folder: Path) -> dict[str, Any]:
+    """What `hdbench.json` in `folder` says, `method` at least."""
     try:
         if not folder.is_dir():
             raise ValueError("there is no such folder")
-        label = json.loads((folder / LABEL).read_text(encoding="utf-8"))
+        label: dict[str, Any] = json.loads((folder / LABEL).read_text(encoding="utf-8"))
         if label["schema"] != SCHEMA:
             raise ValueError(f"schema {label['schema']!r}")
-        name = str(label["method"])
+        return label | {"method": str(label["method"])}
     except FileNotFoundError as error:
         raise _no_model(folder, f"it has no {LABEL}") from error
     except KeyError as error:
         raise _no_model(folder, f"{LABEL} has no {error}") from error
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _no_model(folder, one_line(error)) from error
-    return get_method(name)
 
 
 def _no_model(folder: Path, reason: str) -> HdbenchError:
@@ -137,6 +154,13 @@ def refuse_occupied(out: Path, files: frozenset[str], *, source: Path | None) ->
     refuse_unwritable(out.resolve().with_name(f".{out.resolve().name}.tmp"))
 
 
-def label(method: type[Method]) -> str:
-    """The text of `hdbench.json` in a folder with a model of `method`."""
-    return json.dumps({"schema": SCHEMA, "method": method.name, "version": method.version}, indent=1) + "\n"
+def label(method: type[Method], said: dict[str, Any] | None = None) -> str:
+    """The text of `hdbench.json` in a folder with a model of `method`; `said` is its `learnt_from`."""
+    known = {"schema": SCHEMA, "method": method.name, "version": method.version}
+    return json.dumps(known | ({"learnt_from": said} if said else {}), indent=1) + "\n"
+
+
+def learnt_from(dataset: Dataset, limit: int | None) -> dict[str, Any]:
+    """What tells the training shapes of a model from all others."""
+    version = digest(dataset.fingerprint())
+    return {"dataset": dataset.name, "category": dataset.category, "version": version, "limit": limit}

@@ -11,7 +11,7 @@ from hdbench.errors import HdbenchError
 from hdbench.evaluation import nearest_training, open_point_set
 from hdbench.metrics.protocols import get_protocol
 from hdbench.metrics.scoring import Statistics
-from hdbench.progress import Progress
+from hdbench.progress import PlainProgress, Progress
 from hdbench.results import load_scores
 from hdbench.shape_files import write_shape_set
 from hdbench.shapes import PointCloud
@@ -91,6 +91,19 @@ def test_large_clouds_keep_the_points_that_the_protocol_says():
     chosen = open_point_set(large, role="samples", keep="random").points
     assert chosen.shape == (3, 2048, 3)
     assert not np.array_equal(chosen, large[:, :2048])
+
+
+def test_what_cannot_be_scored_is_said(sets, capsys):
+    samples, reference = (np.array(one) for one in sets)
+    samples[[2, 4]] = np.nan
+    hdbench.evaluate(samples, reference, metrics=["cd"], progress=PlainProgress())
+    assert "samples: 2 of 10 cannot be scored; the first: 2: " in capsys.readouterr().err
+
+
+def test_training_shapes_stand_in_the_signature_of_novelty(sets):
+    lines = {hdbench.evaluate(*sets, train=train, metrics=["novelty"])["novelty_ratio"].signature for train in sets}
+    assert len(lines) == 2
+    assert all("|train:10@sha256:" in line for line in lines)
 
 
 def test_thinned_clouds_are_thinner_everywhere():

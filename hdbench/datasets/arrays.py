@@ -12,6 +12,8 @@ from hdbench.npz import Npz, one_line
 from hdbench.shapes import Float32, Mesh, PointCloud, Sequence, Shape, can_name_shape, defect
 
 LARGEST_COORDINATE = 1e9
+COARSEST_STEP = 1e-3
+"""Between neighbouring numbers of single precision, as a share of the shape's extent: points move by half of it."""
 """Beyond this, squared distances lose all meaning in float32."""
 LARGEST_MESH = 10_000_000
 """Faces of a mesh beyond which no one wants to wait for it."""
@@ -188,4 +190,10 @@ def _coordinates(array: _Numbers, where: str) -> Float32:
         raise HdbenchError(f"{where}: coordinates that are not finite (NaN or infinite); repair or remove it.")
     if (largest := float(abs(array).max())) > LARGEST_COORDINATE:
         raise HdbenchError(f"{where}: coordinates up to {largest:.3g}; scale them below {LARGEST_COORDINATE:g}.")
+    extent = float(np.ptp(array.reshape(-1, 3), axis=0).max())
+    if 0 < extent < np.spacing(np.float32(largest)) / COARSEST_STEP:
+        raise HdbenchError(
+            f"{where}: {extent:.3g} wide at coordinates up to {largest:.3g}, where single precision is too coarse; "
+            "subtract one offset from all shapes."
+        )
     return array.astype(np.float32)

@@ -55,6 +55,8 @@ class Inputs:
     progress: Progress
     train: Float32 | None = None
     """The training shapes, normalised by the protocol, where they are known."""
+    trained_on: str = ""
+    """What they are, for signatures, where the reference does not say it."""
     extractor: str | None = None
     """Name of the feature extractor; None is the published one where it was imported, else the embedded one."""
     backend: str | None = None

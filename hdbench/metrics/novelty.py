@@ -73,6 +73,7 @@ def score_novelty(inputs: Inputs) -> FamilyScores:
     ratio, sure = novelty_ratio(lists, training), min(counts) >= SMALLEST_SET
     interval = ratio_interval(lists, training, seed=inputs.seed) if sure else None
     reason = None if sure else f"no interval: a set has fewer than {SMALLEST_SET} shapes"
+    trained_on = f"{training.train_count}{f'@{inputs.trained_on}' if inputs.trained_on else ''}"
     return FamilyScores(
         {
             "novelty_ratio": Estimate(ratio, interval, reason),
@@ -81,7 +82,7 @@ def score_novelty(inputs: Inputs) -> FamilyScores:
         },
         DISTANCE,
         interval_method=METHOD if sure else "",
-        facts={"train": str(training.train_count)} | ({"backend": inputs.backend} if inputs.backend else {}),
+        facts={"train": trained_on} | ({"backend": inputs.backend} if inputs.backend else {}),
         arrays=training.arrays(),
     )
 

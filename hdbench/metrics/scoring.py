@@ -88,6 +88,7 @@ def score_points(
     invalid_samples: int = 0,
     moments: Moments | None = None,
     train: Float32 | None = None,
+    trained_on: str = "",
     extractor: str | None = None,
     backend: str | None = None,
     workers: int | None = None,
@@ -107,6 +108,7 @@ def score_points(
         moments: The training split's, where samples of a globally normalised model are to be brought back by them
             (protocols that do not de-normalise ignore them).
         train: The training shapes, in the layout of the others; novelty needs them.
+        trained_on: What they are, for the signatures; "" where `data` says it.
         extractor: Name of the feature extractor; None is the published one where it was imported, else the embedded.
         backend: Which code computes Chamfer distances (`hdbench.distances.backends`); None is the exact search.
         workers: Threads; None is one per core. No value depends on it.
@@ -127,7 +129,7 @@ def score_points(
     samples = _as_many_as_references(samples, len(reference), progress)
     inputs = _prepare(samples, reference, protocol, seed=seed, moments=moments, workers=workers, progress=progress)
     learnt = _prepare_train(train, protocol, seed=seed)
-    inputs = replace(inputs, train=learnt, extractor=extractor, backend=backend)
+    inputs = replace(inputs, train=learnt, trained_on=trained_on, extractor=extractor, backend=backend)
     facts = {
         "points": inputs.samples.shape[-2],
         "reference": len(reference),

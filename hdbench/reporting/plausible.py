@@ -29,6 +29,6 @@ def _numbers_of_row(row: Row) -> Iterator[tuple[str, float]]:
             yield score.metric, number or 0.0
     costs = row.cost.fit_s, row.cost.sample_s_per_shape, row.cost.peak_memory_bytes
     yield from (("a cost", number or 0.0) for number in costs)
-    yield from (("a count", number) for number in (row.samples.count, row.samples.invalid, row.seed))
+    yield from (("a count", number) for number in (row.samples.count, row.samples.invalid))
     yield from (("the loss curve", number) for point in row.loss_curve for number in point)
     yield from (("a distance", number) for entry in row.neighbours for number in entry.distances)

@@ -16,7 +16,7 @@ from hdbench.benchmark import make_entrant, open_limited, reference_ids
 from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
 from hdbench.metrics.protocols import usual_protocol
-from hdbench.models import LABEL, method_of
+from hdbench.models import LABEL, method_of, refuse_other_data
 from hdbench.provenance import provenance
 from hdbench.recipe import Recipe
 from hdbench.results import Record, Results, Row, load_results
@@ -118,6 +118,7 @@ def add_model(
     method = method_of(folder)
     data = open_limited(dataset, category, limit, strict=False, store=workshop.store, progress=workshop.progress)
     entrant = make_entrant(method, data, preset, changes)
+    refuse_other_data(folder, data, limit)
     _refuse_other_recipe(folder, entrant.recipe)
     layout = "sequences" if data.kind == "sequence" else "clouds"
     candidate = _Candidate(
@@ -196,6 +197,8 @@ def _add(candidate: _Candidate, zoo: Path, workshop: Workshop, statement: Statem
         whole = candidate.scored or with_room(source)
         scored = with_room(folder) if statement.half else whole
         _refuse_loss(candidate, whole, scored)
+        if all(score.value is None for score in scored.scores):
+            raise HdbenchError(f"{candidate.folder} draws nothing that can be scored; the zoo takes no such model.")
         known = {
             "expected": expected_scores(scored.scores, candidate.drawing),
             "sample_seconds_per_shape": scored.seconds_per_shape,

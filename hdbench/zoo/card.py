@@ -52,7 +52,7 @@ def card_text(name: str, manifest: Manifest, *, prose: str = "") -> str:
         f"# {manifest.title}",
         _table(("", ""), facts),
         *_scores(manifest.expected),
-        f"Use it with `hdbench run --category {manifest.category} --methods {manifest.method}`, draw from it after "
+        f"Use it with `hdbench run {_options(manifest)}`, draw from it after "
         f"`hdbench zoo pull {name} --out {name}` with `hdbench sample {name}`, and check the scores with "
         f"`hdbench zoo verify {name}`.",
         END,
@@ -65,6 +65,18 @@ def _front_matter(manifest: Manifest) -> str:
     return "\n".join(
         ("---", f"license: {manifest.licence.lower()}", "library_name: hdbench", f"tags: [{', '.join(tags)}]", "---")
     )
+
+
+def _options(manifest: Manifest) -> str:
+    """With which `hdbench run` finds the model."""
+    given = {
+        "category": manifest.category,
+        "dataset": "" if manifest.dataset.name == "procedural" else f"{manifest.dataset.name}:PATH",
+        "methods": manifest.method,
+        "preset": "" if manifest.preset == "default" else manifest.preset,
+        "limit": manifest.dataset.limit,
+    }
+    return " ".join(f"--{name} {value}" for name, value in given.items() if value)
 
 
 def _costs(manifest: Manifest) -> list[tuple[str, str]]:

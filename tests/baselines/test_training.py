@@ -171,20 +171,6 @@ def test_threads_are_put_back():
     assert torch.get_num_threads() == before
 
 
-def test_loss_that_is_not_finite_stays_visible(tmp_path):
-    model = small_model()
-    result = train(
-        model,
-        lambda rows, generator: model(DATA[rows]).mean() * math.nan,
-        TrainingRecipe(steps=2, checkpoint_steps=1),
-        items=40,
-        seed=0,
-        workspace=tmp_path,
-        progress=Progress(),
-    )
-    assert all(math.isnan(value) for _, value in result.curve)
-
-
 def test_muon_moves_the_matrices_named_and_no_others(tmp_path):
     recipe = RECIPE.model_copy(update={"steps": 1, "ema": None, "clip_norm": None, "weight_decay": 0.0})
     before = small_model().state_dict()
@@ -206,6 +192,18 @@ def test_without_shuffling_every_pass_has_one_order():
     first, second = (batch_at(epoch * 5, items=40, recipe=fixed, seed=1) for epoch in range(2))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, batch_at(0, items=40, recipe=RECIPE, seed=1))
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
+    model = small_model()
+
+    def loss(rows, generator):
+        return model(DATA[rows]).square().mean() * (math.inf if calls.append(0) or len(calls) == 9 else 1.0)
+
+    calls = []
+    with pytest.raises(HdbenchError, match=r"diverged: the loss is inf at step 9\. Lower learning_rate"):
+        train(model, loss, RECIPE, items=len(DATA), seed=0, workspace=tmp_path, progress=Progress())
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 class TestOutOfMemory:

@@ -147,6 +147,7 @@ class TestBadFiles:
             (np.eye(3) * 1j, "expected numbers"),
             (np.eye(3) * LARGEST_COORDINATE * 2, "scale them"),
             (np.eye(3) * 1e300, "scale them"),
+            (np.eye(3) + np.array([5e5, 4.6e6, 100]), "too coarse; subtract one offset"),
         ],
     )
     def test_points(self, tmp_path, points, words):

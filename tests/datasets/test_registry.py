@@ -106,6 +106,11 @@ def test_names(text, named):
     assert parse_name(text) == named
 
 
+def test_a_named_test_split_is_what_runs_compare_with():
+    for text, count in (("procedural@chair/test", 64), ("procedural@chair", 64), ("procedural@chair/val", 22)):
+        assert len(open_split(text, progress=Progress()).shapes) == count
+
+
 def test_a_published_dataset_that_is_nowhere(monkeypatch, tmp_path):
     monkeypatch.delenv("HDBENCH_DATA", raising=False)
     with pytest.raises(HdbenchError, match=r"\$HDBENCH_DATA is not set .*Write pointflow15k:.*; get it from"):

@@ -11,13 +11,17 @@ from safetensors.numpy import load_file, save_file
 
 from hdbench.benchmark import Plan, Run
 from hdbench.method import get_method
+from hdbench.metrics.protocols import get_protocol
+from hdbench.metrics.scoring import unscored
 from hdbench.progress import Progress
 from hdbench.results import load_results
 from hdbench.store import Store, file_digest
+from hdbench.zoo import add
 from hdbench.zoo.catalogue import Entry, open_entry, recipe_hash
 from hdbench.zoo.exchange import pull, push
 from hdbench.zoo.fetch import fetch
 from hdbench.zoo.manifest import parse_manifest, to_toml
+from hdbench.zoo.verification import Scored
 
 pytestmark = pytest.mark.usefixtures("plugin")
 
@@ -259,6 +263,12 @@ def test_add_a_fitted_model(command, tmp_path):
     assert entry.manifest.selection == "by hand"
     assert entry.manifest.sources == ["embedded", "hf://me/it"]
     assert entry.manifest.expected[0].count == 10
+    assert "hdbench run --category chair --methods ellipsoids --preset smoke --limit 10`" in (
+        tmp_path / "zoo" / "ellipsoids-chair" / "README.md"
+    ).read_text(encoding="utf-8")
+    code, _, err = command("zoo", "add", "mine", "--zoo", "zoo", "--category", "chair", "--preset", "smoke", "--quiet")
+    assert code == 2
+    assert "mine has learnt from other data (dataset procedural, category chair, version" in err
     (tmp_path / "mine" / "model.json").write_text('{"recipe": {"subdivisions": 3}}')
     code, _, err = command(*add, "--category", "chair")
     assert code == 2
@@ -302,6 +312,20 @@ def test_a_folder_without_a_manifest_is_no_published_model(command, tmp_path):
     assert (code, out) == (2, "")
     assert "The folder voxel holds no model.toml" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_add_refuses_a_model_that_draws_nothing(command, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("HDBENCH_STORE", str(trained[1]))
+    nothing = Scored(unscored(get_protocol("hdbench"), "", reference=8, samples=8), 1.0)
+    monkeypatch.setattr(add, "draw_and_score", lambda *_, **__: nothing)
+    results = json.loads((trained[0] / "results.json").read_text(encoding="utf-8"))
+    results["rows"][0]["cost"] |= {"device": "cuda"}
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    code, _, err = command("zoo", "add", "elsewhere", "--zoo", "zoo", "--quiet")
+    assert code == 2
+    assert "draws nothing that can be scored" in err
+    assert not (tmp_path / "zoo").exists()
 
 
 def test_add_replaces_only_entries(command, trained, tmp_path, monkeypatch):
