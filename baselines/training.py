@@ -74,7 +74,7 @@ class TrainingRecipe(BaseModel):
     mixed_precision: bool = False
     """Compute in bfloat16 where torch holds it safe, on a GPU. The CPU computes in float32 all the same."""
     keep: Literal["last"] = "last"
-    """Which weights are kept."""
+    """The weights, or their moving average, after the last step. There is no other choice; stored recipes state it."""
     checkpoint_steps: int = Field(default=1000, ge=1)
     threads: int = Field(default=2, ge=1)
     """CPU threads, whatever the machine has: how sums are split over threads is part of the bits."""

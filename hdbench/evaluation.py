@@ -87,9 +87,9 @@ def open_point_set(
     `source` is a path (see `hdbench.datasets.readers`), `dataset@category/split` (see `hdbench.datasets.registry`), a
     `PointSet`, a `ShapeSet`, an array or tensor (N, P, 3) or (N, T, P, 3), or arrays, trimesh objects, hdbench shapes
     and paths, one a shape. `role` ("samples", "reference", "train") names it in errors. Meshes are sampled at 2,048
-    points, each from (seed, `role`, its id) alone: a sample and a reference of one name and topology would else get the
-    same points of the same triangles, and seem closer than they are. Of clouds with more points, a random choice or the
-    first ones are kept.
+    points, each from (seed, its id) alone, and from `role` unless that is "reference": the same points of the same
+    triangles in a sample and a reference of one name and topology would make them seem closer than they are. Of clouds
+    with more points, a random choice or the first ones are kept.
 
     Raises HdbenchError when nothing valid is left or when the shapes differ in their number of points.
     """
@@ -115,7 +115,7 @@ def open_point_set(
             except HdbenchError as error:
                 reason = str(error)
             if reason is None:
-                stream = name if role == "reference" else f"{role}/{name}"
+                stream = name if role == "reference" else f"{role}/{name}"  # references have the points of runs
                 row = shape_points(shape, POINT_COUNT, seed=seed, name=stream, keep=keep)
                 if not layouts:  # room for all at once: rows that are stacked in the end would be there twice
                     points = np.empty((len(entries), *row.shape), np.float32)
@@ -281,7 +281,9 @@ def evaluate(
         learnt = sets.get("train")
         brought_back = None if learnt is None or sets["samples"].is_ours else _moments_of(learnt)
         if brought_back is not None and entry.denormalises and progress:
-            progress.say(f"Samples are de-normalised with the moments of --train: protocol {entry.name} has it so.")
+            progress.say(
+                f"Samples are de-normalised with the moments of the training shapes: protocol {entry.name} has it so."
+            )
         values, made_from = score_points(
             sets["samples"].points,
             sets["reference"].points,

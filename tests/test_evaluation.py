@@ -148,7 +148,7 @@ def test_it_is_said_when_samples_are_denormalised(sets):
 
     for protocol in ("hyperdiffusion", "pvd"):
         hdbench.evaluate(*sets, train=sets[1], protocol=protocol, metrics=["mmd_cd"], progress=Shown())
-    assert said == ["Samples are de-normalised with the moments of --train: protocol pvd has it so."]
+    assert said == ["Samples are de-normalised with the moments of the training shapes: protocol pvd has it so."]
 
 
 def test_another_back_end_agrees_and_signs_its_values(sets):
@@ -158,6 +158,9 @@ def test_another_back_end_agrees_and_signs_its_values(sets):
     assert by_torch["nna_cd"].value == expected["nna_cd"].value
     assert "backend:torch" in by_torch["mmd_cd"].signature
     assert "backend" not in expected["mmd_cd"].signature
+    for train in (None, sets[1]):
+        novelty = hdbench.evaluate(*sets, train=train, metrics=["novelty"], backend="torch")
+        assert "backend:torch" in novelty["duplicates"].signature
 
 
 def test_without_a_protocol_the_layout_decides():

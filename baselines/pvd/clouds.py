@@ -38,12 +38,13 @@ def read_clouds(dataset: Dataset, names: Sequence[str], recipe: DataRecipe, *, s
 
     Clouds are taken from their first point on where the dataset's are meant to be (PC15k). Elsewhere they may be stored
     in an order of their own, of which the first points are a slice, and are taken in a random one. Mean and deviation
-    are the dataset's published ones, or else those of all points read, not of the pools alone (PVD, after PointFlow).
-    A cloud with fewer points than a pool is repeated until it fills one.
+    are the recipe's, else the dataset's published ones, else those of all points read, not of the pools alone (PVD,
+    after PointFlow). A cloud with fewer points than a pool is repeated until it fills one.
     """
     if not names:
         raise HdbenchError(f"{dataset.name!r} has no training shapes of category {dataset.category!r} to learn from.")
     pools = np.empty((len(names), recipe.pool, 3), np.float32)
+    moments = recipe.moments or dataset.moments()
     sums, squares, count = np.zeros(3), 0.0, 0
     with progress.task("sampling surfaces for PVD", len(names)) as task:
         for index, name in enumerate(names):
@@ -55,7 +56,7 @@ def read_clouds(dataset: Dataset, names: Sequence[str], recipe: DataRecipe, *, s
             wide = points.astype(np.float64)
             sums, squares, count = sums + wide.sum(0), squares + float(np.square(wide).sum()), count + len(points)
             task.advance()
-    moments = recipe.moments or dataset.moments() or _moments(sums / count, squares / (3 * count))
+    moments = moments or _moments(sums / count, squares / (3 * count))
     if not moments.deviation > 0:
         raise HdbenchError(f"All training points of {dataset.name!r} lie in one place; there is nothing to learn.")
     pools -= np.asarray(moments.mean, np.float32)

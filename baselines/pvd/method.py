@@ -64,7 +64,7 @@ class PVD(Method):
     name: ClassVar[str] = "pvd"
     title: ClassVar[str] = "PVD"
     output: ClassVar[Kind] = "points"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     recipe_type: ClassVar[type[Recipe]] = PVDRecipe
 
     recipe: PVDRecipe

@@ -12,9 +12,9 @@ from hdbench.npz import Npz, one_line
 from hdbench.shapes import Float32, Mesh, PointCloud, Sequence, Shape, can_name_shape, defect
 
 LARGEST_COORDINATE = 1e9
-COARSEST_STEP = 1e-3
-"""Between neighbouring numbers of single precision, as a share of the shape's extent: points move by half of it."""
 """Beyond this, squared distances lose all meaning in float32."""
+COARSEST_STEP = 1e-3
+"""Largest step between neighbours in single precision, in extents of the shape: points move by up to half of it."""
 LARGEST_MESH = 10_000_000
 """Faces of a mesh beyond which no one wants to wait for it."""
 

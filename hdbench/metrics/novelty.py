@@ -66,8 +66,10 @@ def score_novelty(inputs: Inputs) -> FamilyScores:
     lists = lists_of(inputs)
     floors = sampling_floors(inputs.reference), sampling_floors(inputs.samples)
     shares = {"duplicates": duplicates(lists, *floors)}
+    signed = {"backend": inputs.backend} if inputs.backend else {}
     if inputs.train is None:
-        return FamilyScores(_none("needs the training shapes (--train)") | _estimates(shares, counts[1]), DISTANCE)
+        lacking = _none("needs the training shapes (--train)")
+        return FamilyScores(lacking | _estimates(shares, counts[1]), DISTANCE, facts=signed)
     training = _training_neighbours(inputs, inputs.train)
     shares["near_copies"] = near_copies(training)
     ratio, sure = novelty_ratio(lists, training), min(counts) >= SMALLEST_SET
@@ -82,7 +84,7 @@ def score_novelty(inputs: Inputs) -> FamilyScores:
         },
         DISTANCE,
         interval_method=METHOD if sure else "",
-        facts={"train": trained_on} | ({"backend": inputs.backend} if inputs.backend else {}),
+        facts={"train": trained_on} | signed,
         arrays=training.arrays(),
     )
 

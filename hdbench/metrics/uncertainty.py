@@ -104,9 +104,10 @@ def fraction_interval(value: float, deviation: float, *, count: int) -> Interval
 
 
 def distance_interval(value: float, deviation: float) -> Interval:
-    """The 95 % interval of a positive value, symmetric in its logarithm where the value exceeds its deviation.
+    """The 95 % interval of a value that is not negative, symmetric in its logarithm where it exceeds 1.96 deviations.
 
-    Beyond, a logarithm would make the upper end astronomical; it goes on along the chord of the exponential.
+    Nearer to 0 the upper end would grow without bound; there it is value + (e - 1) 1.96 deviations. At the border both
+    are the same.
     """
     reach = _QUANTILE * deviation
     if value <= reach:

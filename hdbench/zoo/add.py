@@ -118,7 +118,7 @@ def add_model(
     method = method_of(folder)
     data = open_limited(dataset, category, limit, strict=False, store=workshop.store, progress=workshop.progress)
     entrant = make_entrant(method, data, preset, changes)
-    refuse_other_data(folder, data, limit)
+    refuse_other_data(folder, data)
     _refuse_other_recipe(folder, entrant.recipe)
     layout = "sequences" if data.kind == "sequence" else "clouds"
     candidate = _Candidate(

@@ -6,6 +6,7 @@ The front matter is what a hub shows and searches by.
 from collections.abc import Sequence
 from pathlib import Path
 
+from hdbench.datasets.registry import MADE, dataset_names
 from hdbench.store import write_atomic
 from hdbench.zoo.catalogue import Entry
 from hdbench.zoo.manifest import CARD, Expected, Manifest, total_size
@@ -71,12 +72,19 @@ def _options(manifest: Manifest) -> str:
     """With which `hdbench run` finds the model."""
     given = {
         "category": manifest.category,
-        "dataset": "" if manifest.dataset.name == "procedural" else f"{manifest.dataset.name}:PATH",
+        "dataset": _dataset(manifest.dataset.name),
         "methods": manifest.method,
         "preset": "" if manifest.preset == "default" else manifest.preset,
         "limit": manifest.dataset.limit,
     }
     return " ".join(f"--{name} {value}" for name, value in given.items() if value)
+
+
+def _dataset(name: str) -> str:
+    """How `--dataset` is given for the dataset called `name`: of one's own, the path is all there is."""
+    if name == MADE:
+        return ""
+    return f"{name}:PATH" if name in dataset_names() else "PATH"
 
 
 def _costs(manifest: Manifest) -> list[tuple[str, str]]:

@@ -151,6 +151,19 @@ def test_a_card_says_what_the_manifest_does():
         assert fact in card
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("procedural", ""),
+        ("pointflow15k", "--dataset pointflow15k:PATH "),
+        ("my-chairs", "--dataset PATH "),
+    ],
+)
+def test_a_card_tells_how_to_use_the_model(name, option):
+    manifest = Manifest.model_validate(VALID | {"dataset": VALID["dataset"] | {"name": name, "limit": 9}})
+    assert f"hdbench run --category chair {option}--methods pvd --limit 9`" in card_text("pvd-chair", manifest)
+
+
 def test_prose_in_a_card_is_kept(tmp_path):
     entry = Entry(tmp_path, Manifest.model_validate(VALID))
     write_card(entry)
