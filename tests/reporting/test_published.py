@@ -35,7 +35,7 @@ def test_numbers_are_shown_in_our_units_with_the_digits_of_the_paper():
         "cov_cd": "48.71",
         "cov_emd_published": "45.47",
         "mmd_cd": "3.276",
-        "mmd_emd_published": "0.1061",
+        "mmd_emd_published": "1.061",
         "nna_cd": "64.83",
         "nna_emd_published": "75.12",
     }
