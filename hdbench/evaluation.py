@@ -253,6 +253,7 @@ def evaluate(
     Raises:
         HdbenchError: For anything that cannot be read or compared, saying what, where and how to mend it.
     """
+    progress = progress or Progress()
     samples, reference, train = map(_replayable, (samples, reference, train))
     metrics = None if metrics is None else _names(metrics, "metric or family")
     if protocol is None:
@@ -270,7 +271,7 @@ def evaluate(
     }
     shown = opened[protocols[0].reduction]
     for role, points in shown.items():
-        if progress and points.invalid:
+        if points.invalid:
             name, reason = next(iter(points.invalid.items()))
             total = len(points.ids) + len(points.invalid)
             progress.say(f"{role}: {len(points.invalid)} of {total} cannot be scored; the first: {name}: {reason}")
@@ -280,7 +281,7 @@ def evaluate(
         sets = opened[entry.reduction]
         learnt = sets.get("train")
         brought_back = None if learnt is None or sets["samples"].is_ours else _moments_of(learnt)
-        if brought_back is not None and entry.denormalises and progress:
+        if brought_back is not None and entry.denormalises:
             progress.say(
                 f"Samples are de-normalised with the moments of the training shapes: protocol {entry.name} has it so."
             )

@@ -94,9 +94,8 @@ def entries(path: Path) -> list[Entry]:
     found = _folder_entries(path) if path.is_dir() else _file_entries(path)
     if not found:
         raise HdbenchError(f"{path} holds no shapes; expected {_EXPECTED}.")
-    written_out = Counter(entry.name for entry in found if "%" in entry.name)
-    if twice := next((name for name, count in written_out.items() if count > 1), None):
-        raise HdbenchError(f"{path}: two shapes are called {twice!r}, one by bytes that are not UTF-8; rename it.")
+    if twice := next((name for name, count in Counter(entry.name for entry in found).items() if count > 1), None):
+        raise HdbenchError(f"{path}: two shapes are called {twice!r}; rename the file of one.")
     return found
 
 

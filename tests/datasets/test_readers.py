@@ -389,3 +389,10 @@ def test_names_are_utf8_whatever_the_bytes_of_the_file(tmp_path):
     np.save(tmp_path / "St%FChl.npy", cloud())
     with pytest.raises(HdbenchError, match="two shapes are called 'St%FChl'"):
         entries(tmp_path)
+
+
+def test_files_that_make_two_shapes_of_one_name_are_refused(tmp_path):
+    for name in ("a.ply", "a.obj", "a.ply.obj"):
+        (tmp_path / name).touch()
+    with pytest.raises(HdbenchError, match=r"two shapes are called 'a\.ply'; rename"):
+        entries(tmp_path)
