@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class PointSet:
         points = [shape[..., places, :] for shape, places in zip(self.points, chosen, strict=True)]
         return replace(self, points=np.stack(points))
 
-    @property
+    @cached_property
     def info(self) -> SetInfo:
         """What the result records of this set."""
         digest = hashlib.sha256(np.ascontiguousarray(self.points).data).hexdigest()
@@ -280,8 +280,9 @@ def evaluate(
     for entry in protocols:
         sets = opened[entry.reduction]
         learnt = sets.get("train")
-        brought_back = None if learnt is None or sets["samples"].is_ours else _moments_of(learnt)
-        if brought_back is not None and entry.denormalises:
+        brought_back = None
+        if entry.denormalises and learnt is not None and not sets["samples"].is_ours:
+            brought_back = _moments_of(learnt)
             progress.say(
                 f"Samples are de-normalised with the moments of the training shapes: protocol {entry.name} has it so."
             )

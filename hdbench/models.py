@@ -109,7 +109,7 @@ def method_of(folder: Path) -> type[Method]:
 def refuse_other_data(folder: Path, dataset: Dataset) -> None:
     """Raise HdbenchError where the model in `folder` says that it has learnt from other data."""
     stated = _read_label(folder).get("learnt_from")
-    if stated and stated["version"] != digest(dataset.fingerprint()):
+    if isinstance(stated, dict) and stated.get("version") != digest(dataset.fingerprint()):
         known = ", ".join(f"{name} {value}" for name, value in stated.items())
         raise HdbenchError(
             f"{folder} has learnt from other data ({known}); give the data, the --category and the --limit of its fit."

@@ -7,6 +7,7 @@ import pytest
 
 from hdbench import models, stages
 from hdbench.benchmark import make_entrant, open_limited
+from hdbench.datasets.registry import open_dataset
 from hdbench.errors import HdbenchError
 from hdbench.method import Method, get_method
 from hdbench.progress import Progress
@@ -201,3 +202,10 @@ class ScaleRecipe(Recipe):
 class Scaled(Method):
     name, title, output, recipe_type = "scaled", "Scaled", "points", ScaleRecipe
     __module__ = "alone"
+
+
+@pytest.mark.parametrize("said", ["somewhere", 3, ["a"], None])
+def test_a_damaged_word_about_the_data_says_nothing(tmp_path, said):
+    label = json.loads(models.label(NOISE)) | {"learnt_from": said}
+    (tmp_path / "hdbench.json").write_text(json.dumps(label), encoding="utf-8")
+    models.refuse_other_data(tmp_path, open_dataset("procedural", "chair"))
