@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from hdbench.geometry.point_operations import Voxels, average_into_voxels, devoxelise
 
+from ..convolution import Conv3d
+
 GROUPS = 8
 """Groups of every group normalisation; widths are multiples of it."""
 
@@ -80,11 +82,11 @@ class PVConv(nn.Module):
     def __init__(self, inputs: int, width: int, *, attention: bool, dropout: float) -> None:
         super().__init__()
         self.voxel_layers = nn.Sequential(
-            nn.Conv3d(inputs, width, 3, padding=1),
+            Conv3d(inputs, width, 3, padding=1),
             nn.GroupNorm(GROUPS, width),
             nn.SiLU(),
             nn.Dropout(dropout),
-            nn.Conv3d(width, width, 3, padding=1),
+            Conv3d(width, width, 3, padding=1),
             nn.GroupNorm(GROUPS, width),
             Attention(width, dimensions=3) if attention else nn.SiLU(),
             ChannelGate(width),

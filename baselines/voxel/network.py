@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..convolution import Conv3d
 from .recipe import NetworkRecipe
 from .window import Edges
 
@@ -58,7 +59,7 @@ class Upsample(nn.Module):
     def __init__(self, channels: int, factors: tuple[int, int, int]) -> None:
         super().__init__()
         self.repeat = Resample(factors, up=True)
-        self.conv = nn.Conv3d(channels, channels, 3, padding=1)
+        self.conv = Conv3d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, X, Y, Z) -> each axis times its factor."""
@@ -74,14 +75,14 @@ class ResidualBlock(nn.Module):
         self.scales = size.scale_and_shift
         self.resample = resample
         self.in_layers = nn.Sequential(
-            nn.GroupNorm(size.groups, inputs), nn.SiLU(), nn.Conv3d(inputs, outputs, 3, padding=1)
+            nn.GroupNorm(size.groups, inputs), nn.SiLU(), Conv3d(inputs, outputs, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(4 * size.width, outputs * (2 if self.scales else 1)))
         self.out_layers = nn.Sequential(
             nn.GroupNorm(size.groups, outputs),
             nn.SiLU(),
             nn.Dropout(size.dropout),
-            nn.Conv3d(outputs, outputs, 3, padding=1),
+            Conv3d(outputs, outputs, 3, padding=1),
         )
         self.skip_connection = nn.Identity() if inputs == outputs else nn.Conv3d(inputs, outputs, 1)
 
@@ -191,9 +192,7 @@ class UNet(nn.Module):
         self.middle_block = builder.middle()
         self.output_blocks = nn.ModuleList(builder.up())
         features = size.width * size.multipliers[0]
-        self.out = nn.Sequential(
-            nn.GroupNorm(size.groups, features), nn.SiLU(), nn.Conv3d(features, folded, 3, padding=1)
-        )
+        self.out = nn.Sequential(nn.GroupNorm(size.groups, features), nn.SiLU(), Conv3d(features, folded, 3, padding=1))
         self.cells = CellNetwork(seen + features, folded, size) if size.point_width else None
 
     def forward(
@@ -276,7 +275,7 @@ class _Builder:
         """The stages of the way down; what each leaves is kept for the way up."""
         size = self.size
         self.channels = size.width
-        stages = [Stage([nn.Conv3d(inputs, size.width, 3, padding=1)])]
+        stages = [Stage([Conv3d(inputs, size.width, 3, padding=1)])]
         self.kept = [size.width]
         for level, multiplier in enumerate(size.multipliers):
             for _ in range(size.blocks):
