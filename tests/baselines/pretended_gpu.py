@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 GPU = torch.device("meta")
 MOVES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
@@ -54,13 +53,32 @@ class _Everywhere(TorchDispatchMode):
     operations = 0
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        on_gpu = any(isinstance(leaf, OnGPU) for leaf in tree_leaves((args, kwargs)))
+        kwargs = kwargs or {}
+        on_gpu = any(isinstance(tensor, OnGPU) for tensor in _tensors(args, kwargs))
         self.operations += on_gpu and operation not in MOVES
-        return _operate(operation, args, kwargs or {})
+        return _operate(operation, args, kwargs)
+
+
+def _tensors(args, kwargs):
+    """Those an operation is called with: operations take tensors alone and in lists."""
+    values = (*args, *kwargs.values())
+    leaves = (leaf for value in values for leaf in (value if isinstance(value, list | tuple) else (value,)))
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def _held(tensor):
+    return tensor.held if isinstance(tensor, OnGPU) else tensor
+
+
+def _mapped(change, value):
+    """What an operation is called with or returns, each tensor of it changed."""
+    if isinstance(value, list | tuple):
+        return type(value)([_mapped(change, each) for each in value])
+    return change(value) if isinstance(value, torch.Tensor) else value
 
 
 def _operate(operation, args, kwargs):
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    tensors = _tensors(args, kwargs)
     on_gpu = [tensor for tensor in tensors if isinstance(tensor, OnGPU)]
     if on_gpu and operation not in MOVES:
         checked = (args[0], *args[2:3]) if operation in INDEXES else tensors  # indices may lie on the CPU
@@ -74,12 +92,12 @@ def _operate(operation, args, kwargs):
         raise RuntimeError(f"{operation}: expected a generator of the same device")
     if device is not None:
         kwargs = kwargs | {"device": torch.device("cpu")}
-    args, kwargs = tree_map_only(OnGPU, lambda tensor: tensor.held, (args, kwargs))
-    result = operation(*args, **kwargs)
+    args = _mapped(_held, args)
+    result = operation(*args, **{name: _mapped(_held, value) for name, value in kwargs.items()})
     if not leads_to_gpu:
         return result
     known = {id(tensor.held): tensor for tensor in on_gpu}  # what is changed in place stays itself
-    return tree_map_only(torch.Tensor, lambda held: known[id(held)] if id(held) in known else OnGPU(held), result)
+    return _mapped(lambda held: known[id(held)] if id(held) in known else OnGPU(held), result)
 
 
 @contextmanager

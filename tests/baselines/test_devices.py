@@ -12,7 +12,7 @@ from hdbench.recipe import merged
 from hdbench.shapes import defect
 
 FEW_STEPS = {"training": {"steps": 5, "warmup_steps": 1}, "sampling": {"steps": 4}}
-"""Each operation costs a hundred times what it does without the pretence."""
+"""Each operation costs many times what it does without the pretence."""
 
 
 def context(folder, device):
