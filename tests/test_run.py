@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from hdbench.results import load_results
 from hdbench.shape_files import ShapeSet
-from hdbench.store import MANIFEST
+from hdbench.store import MANIFEST, lock
 
 METHODS = ["hyperdiffusion", "held-out", "noise", "train-copy"]
 """One method stands for all: what differs between them is the conformance check's affair."""
@@ -36,11 +37,18 @@ def hdbench(*arguments: str, store: Path, cwd: Path, **options) -> subprocess.Co
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
-    """An undisturbed smoke run: (working folder, store, run folder)."""
-    home = tmp_path_factory.mktemp("smoke")
-    done = hdbench(*SMOKE, store=home / "store", cwd=home)
-    assert done.returncode == 0, done.stderr
+def smoke(tmp_path_factory, worker_id):
+    """An undisturbed smoke run: (working folder, store, run folder). Workers of pytest take a copy each of one run."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base if worker_id == "master" else base.parent) / "undisturbed"
+    with lock(made.with_suffix(".lock")):
+        if not made.exists():
+            working = tmp_path_factory.mktemp("undisturbed")
+            done = hdbench(*SMOKE, store=working / "store", cwd=working)
+            assert done.returncode == 0, done.stderr
+            working.rename(made)
+    home = tmp_path_factory.mktemp("smoke") / "home"
+    shutil.copytree(made, home)
     (folder,) = (home / "runs").iterdir()
     return home, home / "store", folder
 

@@ -120,7 +120,7 @@ def test_saved_model_is_the_model(fitted, tmp_path):
     loaded.save(tmp_path / "again")
     for name in ("model.json", "model.safetensors"):
         assert filecmp.cmp(folder / "model" / name, tmp_path / "again" / name, shallow=False)
-    assert loaded.loss_curve()[-1][0] == 60
+    assert loaded.loss_curve()[-1][0] == 30
 
 
 def test_model_remembers_how_it_was_made(fitted):
