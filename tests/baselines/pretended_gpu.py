@@ -53,10 +53,8 @@ class _Everywhere(TorchDispatchMode):
     operations = 0
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        on_gpu = any(isinstance(tensor, OnGPU) for tensor in _tensors(args, kwargs))
-        self.operations += on_gpu and operation not in MOVES
-        return _operate(operation, args, kwargs)
+        self.operations += OnGPU in types and operation not in MOVES
+        return _operate(operation, args, kwargs or {})
 
 
 def _tensors(args, kwargs):

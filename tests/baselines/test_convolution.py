@@ -12,6 +12,13 @@ def capability(request, monkeypatch):
     return request.param
 
 
+on_avx2 = pytest.mark.parametrize("capability", ["AVX2"], indirect=True)
+
+
+def kind_of_gradient(convolved):
+    return type(convolved.grad_fn).__name__
+
+
 def random(*shape, seed=0, dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
@@ -38,7 +45,7 @@ def test_is_torchs(capability, edges, channels, bias):
     torchs.load_state_dict(layer.state_dict())
     precise, grids = deepcopy(torchs).double(), random(2, channels[0], *edges)
     ours, theirs, exact = learnt(layer, grids), learnt(torchs, grids), learnt(precise, grids.double())
-    by_planes = type(layer(grids).grad_fn).__name__ == "_LearntByPlanesBackward"
+    by_planes = kind_of_gradient(layer(grids)) == "_LearntByPlanesBackward"
     assert by_planes == (capability == "AVX2")
     equal = 2 if by_planes else len(ours)
     assert all(map(torch.equal, ours[:equal], theirs[:equal]))
@@ -78,14 +85,14 @@ def test_nothing_is_computed_that_is_not_asked_for():
     "other",
     [{"stride": 2}, {"dilation": 2}, {"padding": 0}, {"groups": 2}, {"kernel_size": 1}, {"padding_mode": "circular"}],
 )
-def test_other_convolutions_are_torchs_own(monkeypatch, other):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+@on_avx2
+def test_other_convolutions_are_torchs_own(capability, other):
     layer = Conv3d(4, 4, **{"kernel_size": 3, "padding": 1} | other)
-    assert type(layer(random(1, 4, 5, 5, 5)).grad_fn).__name__ == "ConvolutionBackward0"
+    assert kind_of_gradient(layer(random(1, 4, 5, 5, 5))) == "ConvolutionBackward0"
 
 
-def test_mixed_precision_is_torchs_own(monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+@on_avx2
+def test_mixed_precision_is_torchs_own(capability):
     layer = Conv3d(8, 8, 3, padding=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         convolved = layer(random(2, 8, 4, 4, 4))
@@ -94,11 +101,11 @@ def test_mixed_precision_is_torchs_own(monkeypatch):
     assert layer.weight.grad.dtype == torch.float32
 
 
-def test_no_gradient_is_prepared_where_none_is_taken(monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+@on_avx2
+def test_no_gradient_is_prepared_where_none_is_taken(capability):
     layer, grids = Conv3d(2, 2, 3, padding=1), random(1, 2, 3, 3, 3)
     with torch.no_grad():
         assert not layer(grids).requires_grad
     layer.requires_grad_(False)
-    assert type(layer(grids.requires_grad_()).grad_fn).__name__ == "ConvolutionBackward0"
+    assert kind_of_gradient(layer(grids.requires_grad_())) == "ConvolutionBackward0"
     assert torch.equal(layer(grids), conv3d(grids, layer.weight, layer.bias, padding=1))

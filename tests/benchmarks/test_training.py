@@ -71,8 +71,6 @@ print(json.dumps(sorted(seconds)[len(seconds) // 2]))
 STEPS = {"dpc": 40, "pvd": 6, "voxel": 6}
 GAINS = {"dpc": 1.05, "pvd": 1.1, "voxel": 1.0}
 """Measured: 1.11, 1.2 and 1.03; the system's share hangs on what else the machine does."""
-
-
 GAIN_BY_PLANES = 1.03
 """Measured: 1.07 of PVD and 1.10 of voxel diffusion."""
 KEPT = "keep_freed_memory()"
