@@ -22,7 +22,7 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     x = matrices.mT if tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for linear, cubic, quintic in QUINTICS:
-        gram = x @ x.mT
+        gram = torch.bmm(x, x.mT)  # `@` takes half as long again for matrices as small as a field's
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=cubic, alpha=quintic), x, beta=linear)
     return x.mT if tall else x
 

@@ -50,7 +50,7 @@ class FieldNetworks:
             self.slopes[2 * layer].baddbmm_(slope.mT, activations[layer])
             self.slopes[2 * layer + 1] += slope.sum(1)
             if layer:
-                slope = torch.ops.aten.threshold_backward(slope @ weights[layer], activations[layer], 0)
+                slope = torch.ops.aten.threshold_backward(torch.bmm(slope, weights[layer]), activations[layer], 0)
         return losses
 
 
@@ -70,17 +70,17 @@ class Optimizer(Protocol):
 class _Adam:
     """Adam (Kingma and Ba 2015), number by number."""
 
-    def __init__(self, networks: FieldNetworks, *, epsilon: float = 1e-8) -> None:
-        self.slope, self.epsilon = networks.slope, epsilon
-        self.first = torch.zeros_like(networks.vectors)
-        self.second = torch.zeros_like(networks.vectors)
+    def __init__(self, like: Tensor, *, epsilon: float = 1e-8) -> None:
+        self.epsilon = epsilon
+        self.first = torch.zeros_like(like)
+        self.second = torch.zeros_like(like)
         self.steps = 0
 
-    def direction(self, beta1: float = 0.9, beta2: float = 0.999) -> Tensor:
-        """The step of learning rate 1, to be subtracted, (S, D)."""
+    def direction(self, slope: Tensor, beta1: float = 0.9, beta2: float = 0.999) -> Tensor:
+        """The step of learning rate 1 along `slope` (S, N), to be subtracted, (S, N)."""
         self.steps += 1
-        self.first.lerp_(self.slope, 1 - beta1)
-        self.second.mul_(beta2).addcmul_(self.slope, self.slope, value=1 - beta2)
+        self.first.lerp_(slope, 1 - beta1)
+        self.second.mul_(beta2).addcmul_(slope, slope, value=1 - beta2)
         scale = (self.second / (1 - beta2**self.steps)).sqrt_().add_(self.epsilon)
         return self.first / scale / (1 - beta1**self.steps)
 
@@ -90,25 +90,27 @@ class MuonCosine:
 
     def __init__(self, networks: FieldNetworks, learning_rate: float, steps: int) -> None:
         self.networks, self.learning_rate, self.total = networks, learning_rate, steps
-        self.adam = _Adam(networks)
-        self.matrices = [k for k, slope in enumerate(networks.slopes) if slope.ndim == 3 and slope.shape[1] > 1]
+        matrices = [slope.ndim == 3 and slope.shape[1] > 1 for slope in networks.slopes]
+        self.matrices = [k for k, is_matrix in enumerate(matrices) if is_matrix]
         self.momenta = [torch.zeros_like(networks.slopes[k]) for k in self.matrices]
+        sizes = [slope[0].numel() for slope in networks.slopes]
+        # Places (N,) in a vector of all that is in no matrix. Few: Adam of whole vectors takes a tenth of a step.
+        self.rest = torch.from_numpy(np.flatnonzero(~np.repeat(matrices, sizes))).to(networks.slope.device)
+        self.adam = _Adam(networks.slope[:, self.rest])
         self.done = 0
 
     def step(self, losses: Tensor) -> bool:
         """See `Optimizer.step`; the schedule alone decides on the end."""
         self.done += 1
         rate = self.learning_rate * self._schedule()
-        updates = []
         for k, momentum in zip(self.matrices, self.momenta, strict=True):
             slope = self.networks.slopes[k]
             momentum.mul_(MOMENTUM).add_(slope)
-            updates.append(orthogonalized(torch.add(slope, momentum, alpha=MOMENTUM)))
-            slope.zero_()  # so that Adam leaves it alone
-        self.networks.vectors.sub_(self.adam.direction(), alpha=rate * ADAM_SHARE)
-        for k, update in zip(self.matrices, updates, strict=True):
+            update = orthogonalized(torch.add(slope, momentum, alpha=MOMENTUM))
             outputs, inputs = update.shape[1:]
             self.networks.tensors[k].sub_(update, alpha=rate * math.sqrt(max(1, outputs / inputs)))
+        moved = self.adam.direction(self.networks.slope.index_select(1, self.rest)).mul_(-rate * ADAM_SHARE)
+        self.networks.vectors.scatter_add_(1, self.rest.expand_as(moved), moved)
         return True
 
     def _schedule(self) -> float:
@@ -126,7 +128,7 @@ class AdamPlateau:
 
     def __init__(self, networks: FieldNetworks, learning_rate: float, *, batch: int, steps_per_epoch: int) -> None:
         self.networks, self.steps_per_epoch = networks, steps_per_epoch
-        self.adam = _Adam(networks, epsilon=1e-8 / batch)
+        self.adam = _Adam(networks.slope, epsilon=1e-8 / batch)
         count = len(networks.vectors)
         self.rates = np.full(count, learning_rate)
         self.best = np.full(count, np.inf)
@@ -136,7 +138,7 @@ class AdamPlateau:
 
     def step(self, losses: Tensor) -> bool:
         """See `Optimizer.step`."""
-        self.networks.vectors.sub_(self.adam.direction().mul_(self.factors))
+        self.networks.vectors.sub_(self.adam.direction(self.networks.slope).mul_(self.factors))
         self.losses.append(losses)
         return len(self.losses) < self.steps_per_epoch or self._end_epoch()
 

@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
 import torch
 from hdbench_baselines.hyperdiffusion.fields import FieldLayout, encode
-from hdbench_baselines.hyperdiffusion.optimization import AdamPlateau, FieldNetworks
+from hdbench_baselines.hyperdiffusion.optimization import ADAM_SHARE, AdamPlateau, FieldNetworks, MuonCosine
+from hdbench_baselines.muon import Muon
 
 LAYOUT = FieldLayout((9, 7, 5), 2)
 
@@ -52,3 +55,30 @@ def test_adam_with_patience_is_torchs_adam_field_by_field():
             schedule.step(losses[k])
     torch.testing.assert_close(networks.vectors, torch.stack([p.detach() for p in parameters]), rtol=1e-4, atol=1e-6)
     assert peers[0].param_groups[0]["lr"] < 0.01
+
+
+def test_muon_moves_matrices_and_torchs_adam_the_rest():
+    starts, steps, warmup = stack(2), 60, 20
+    networks = FieldNetworks(LAYOUT, starts)
+    optimizer = MuonCosine(networks, 0.02, steps)
+    peers = []
+    for start in starts:
+        tensors = [tensor.clone().requires_grad_() for tensor in LAYOUT.unpack(start)]
+        matrices = tensors[:-2:2]  # the last weight has one row
+        rest = [tensor for tensor in tensors if all(tensor is not matrix for matrix in matrices)]
+        peers.append((tensors, Muon(matrices, lr=0.02), torch.optim.Adam(rest)))
+    generator = torch.Generator().manual_seed(0)
+    for step in range(1, steps + 1):
+        slopes = torch.randn(starts.shape, generator=generator)
+        networks.slope.copy_(slopes)
+        assert optimizer.step(torch.zeros(2))
+        rate = step / warmup if step < warmup else 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (steps - warmup))
+        for slope, (tensors, muon, adam) in zip(slopes, peers, strict=True):
+            for tensor, gradient in zip(tensors, LAYOUT.unpack(slope), strict=True):
+                tensor.grad = gradient.clone()
+            muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = 0.02 * rate, 0.02 * rate * ADAM_SHARE
+            muon.step()
+            adam.step()
+    expected = torch.stack([torch.cat([tensor.detach().reshape(-1) for tensor in tensors]) for tensors, *_ in peers])
+    torch.testing.assert_close(networks.vectors, expected, rtol=1e-4, atol=1e-5)
+    assert (networks.vectors != starts).all()
