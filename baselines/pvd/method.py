@@ -33,7 +33,7 @@ MULTIPLICATIONS_PER_SECOND = 5e10
 """Of one core in the convolutions of a forward pass: for the estimate of time only."""
 SECONDS_PER_POINT = 8e-6
 """Of one core in everything else of a forward pass: for the estimate of time only."""
-PAIRS_PER_SECOND = 4e8
+PAIRS_PER_SECOND = 1.2e9
 """Of one core, of a noisy point and what it may have been: for the estimate of time only."""
 TRAINING_OVER_FORWARD = 2.6
 """Time of a training step over that of its forward pass: for the estimate of time only."""

@@ -1,6 +1,6 @@
 """Functions of sixteen lanes beyond arithmetic: selection, single lanes, powers of two.
 
-They extend `hdbench.distances.vectors` with what assignment kernels need, under the same rules.
+They extend `hdbench.distances.vectors` with what kernels beyond nearest neighbours need, under the same rules.
 """
 
 from typing import Any
