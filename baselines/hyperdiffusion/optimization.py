@@ -94,7 +94,8 @@ class MuonCosine:
         self.matrices = [k for k, is_matrix in enumerate(matrices) if is_matrix]
         self.momenta = [torch.zeros_like(networks.slopes[k]) for k in self.matrices]
         sizes = [slope[0].numel() for slope in networks.slopes]
-        # Places (N,) in a vector of all that is in no matrix. Few: Adam of whole vectors takes a tenth of a step.
+        # Places (N,) in a vector of all that is in no matrix. Few: Adam of whole vectors takes a twentieth of a step,
+        # most of it for roots of zeros.
         self.rest = torch.from_numpy(np.flatnonzero(~np.repeat(matrices, sizes))).to(networks.slope.device)
         self.adam = _Adam(networks.slope[:, self.rest])
         self.done = 0
