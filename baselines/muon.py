@@ -27,6 +27,14 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
+def descend(matrices: Tensor, gradients: Tensor, momenta: Tensor, rate: float) -> None:
+    """One step of Muon with Nesterov momentum: move `matrices` (S, m, n) and their `momenta`, as large, in place."""
+    momenta.mul_(MOMENTUM).add_(gradients)
+    updates = orthogonalized(torch.add(gradients, momenta, alpha=MOMENTUM))
+    outputs, inputs = updates.shape[1:]
+    matrices.sub_(updates, alpha=rate * math.sqrt(max(1, outputs / inputs)))
+
+
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum, without weight decay, for parameters that are matrices (outputs, inputs).
 
@@ -42,7 +50,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for matrix in group["params"]:
                 momentum = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
-                momentum.mul_(MOMENTUM).add_(matrix.grad)
-                update = orthogonalized(torch.add(matrix.grad, momentum, alpha=MOMENTUM).flatten(1)[None])[0]
-                outputs, inputs = update.shape
-                matrix.sub_(update.reshape(matrix.shape), alpha=group["lr"] * math.sqrt(max(1, outputs / inputs)))
+                matrices, gradients, momenta = (
+                    values.view(1, len(matrix), -1) for values in (matrix, matrix.grad.contiguous(), momentum)
+                )
+                descend(matrices, gradients, momenta, group["lr"])

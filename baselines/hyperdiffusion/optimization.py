@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..muon import MOMENTUM, orthogonalized
+from ..muon import descend
 from .fields import FieldLayout
 
 CHUNK = 512
@@ -105,11 +105,7 @@ class MuonCosine:
         self.done += 1
         rate = self.learning_rate * self._schedule()
         for k, momentum in zip(self.matrices, self.momenta, strict=True):
-            slope = self.networks.slopes[k]
-            momentum.mul_(MOMENTUM).add_(slope)
-            update = orthogonalized(torch.add(slope, momentum, alpha=MOMENTUM))
-            outputs, inputs = update.shape[1:]
-            self.networks.tensors[k].sub_(update, alpha=rate * math.sqrt(max(1, outputs / inputs)))
+            descend(self.networks.tensors[k], self.networks.slopes[k], momentum, rate)
         moved = self.adam.direction(self.networks.slope.index_select(1, self.rest)).mul_(-rate * ADAM_SHARE)
         self.networks.vectors.scatter_add_(1, self.rest.expand_as(moved), moved)
         return True
