@@ -19,10 +19,10 @@ MOST_SAMPLES = 1_000
 SEEDS = 3
 
 FIELDS_PER_UNIT, SAMPLES_PER_UNIT = 8, 32
-PREPARE_S, FIELD_S = 0.5, 1.24
+PREPARE_S, FIELD_S = 0.5, 1.0
 """Of one shape on one core: reading, turning and sampling it; labelling its points and fitting its field."""
-TRAINING_S = {"hyperdiffusion": 300.0, "dpc": 500.0, "voxel": 1200.0, "pvd": 1210.0}
-SAMPLE_S = {"hyperdiffusion": 1.0, "dpc": 0.9, "voxel": 0.4, "pvd": 2.9}
+TRAINING_S = {"hyperdiffusion": 225.0, "dpc": 240.0, "voxel": 500.0, "pvd": 545.0}
+SAMPLE_S = {"hyperdiffusion": 1.0, "dpc": 1.1, "voxel": 0.2, "pvd": 1.5}
 """Of one model, and of one sample, on one core, with the recipes `default`."""
 PAIR_S, CLOUD_S = 0.96e-3, 7e-3
 """Of a pair of clouds under exact EMD with intervals, and of the features of one cloud."""
