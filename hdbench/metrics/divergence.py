@@ -13,6 +13,7 @@ from functools import cache, partial
 import numpy as np
 import numpy.typing as npt
 
+from hdbench.execution import cpu_count
 from hdbench.geometry.normalisation import BLOCK
 from hdbench.metrics.family import Estimate, FamilyScores, Inputs
 from hdbench.metrics.protocols import normalise
@@ -25,8 +26,8 @@ Bool = npt.NDArray[np.bool_]
 
 RESOLUTION = 28
 NODES = 10_144
-ROWS_AT_ONCE = 8
-"""Histograms compared at once: few enough to stay in the cache."""
+ROWS_AT_ONCE = 4
+"""Histograms compared at once: few enough that what is computed of them stays in a core's cache."""
 DISTANCE = f"jsd-grid{RESOLUTION}-ball"
 
 
@@ -35,7 +36,7 @@ def score_divergence(inputs: Inputs) -> FamilyScores:
     how = inputs.protocol.jsd_normalisation
     if how is None:
         return FamilyScores({"jsd": Estimate(None, reason=f"{inputs.protocol.name} defines no JSD")}, DISTANCE)
-    threads = inputs.workers or -1
+    threads = inputs.workers or cpu_count()
     reference, samples = (
         np.concatenate([occupied_nodes(normalise(points[block], how), threads) for block in _blocks(len(points))])
         for points in (inputs.raw_reference, inputs.raw_samples)
@@ -55,7 +56,7 @@ def score_divergence(inputs: Inputs) -> FamilyScores:
 def occupied_nodes(points: Float32, threads: int = 1) -> Int16:
     """The node each point counts for: shapes (N, P, 3), or (N, T, P, 3) with all frames together, to (N, P) sorted.
 
-    So many threads search, -1 for one per core. These lists are the sufficient statistics of the divergence.
+    So many threads search. These lists are the sufficient statistics of the divergence.
     """
     from scipy.spatial import cKDTree
 

@@ -111,12 +111,18 @@ def test_golden(case):
         assert ours == pytest.approx(values[f"jsd_{name}"], abs=1e-9)  # the recording's tolerance
 
 
-def test_no_bit_depends_on_how_many_shapes_are_held_at_once(monkeypatch):
+@pytest.mark.parametrize("constant", ["BLOCK", "ROWS_AT_ONCE"])
+def test_no_bit_depends_on_how_many_are_held_at_once(constant, monkeypatch):
     rng = np.random.default_rng(0)
     nodes = rng.integers(0, divergence.NODES, (2, 9, 50)).astype(np.int16)
-    halves = rng.random((4, 9)) < 0.5
+    halves = rng.random((13, 9)) < 0.5
     halves[:, 0] = True
     together = divergence.subset_divergences(*nodes, halves, halves)
-    for size in (1, 2, 4):
-        monkeypatch.setattr(divergence, "BLOCK", size)
+    for size in (1, 2, 5, 100):
+        monkeypatch.setattr(divergence, constant, size)
         assert np.array_equal(divergence.subset_divergences(*nodes, halves, halves), together)
+
+
+def test_no_node_depends_on_how_many_threads_search():
+    points = clouds(0, spread=0.4)
+    assert np.array_equal(occupied_nodes(points, threads=3), occupied_nodes(points))
