@@ -38,7 +38,9 @@ def score_divergence(inputs: Inputs) -> FamilyScores:
         return FamilyScores({"jsd": Estimate(None, reason=f"{inputs.protocol.name} defines no JSD")}, DISTANCE)
     threads = inputs.workers or cpu_count()
     reference, samples = (
-        np.concatenate([occupied_nodes(normalise(points[block], how), threads) for block in _blocks(len(points))])
+        np.concatenate(
+            [occupied_nodes(normalise(points[block], how), threads) for block in _blocks(len(points), BLOCK)]
+        )
         for points in (inputs.raw_reference, inputs.raw_samples)
     )
     value = jsd(reference, samples)
@@ -103,7 +105,7 @@ def _histograms(nodes: Int16, subsets: Bool) -> Float64:
     from scipy.sparse import csr_array
 
     histograms = np.zeros((len(subsets), NODES))
-    for block in _blocks(len(nodes)):
+    for block in _blocks(len(nodes), BLOCK):
         shapes, points = nodes[block].shape
         places = nodes[block].ravel().astype(np.int32)
         counts = csr_array((np.ones(len(places)), places, np.arange(shapes + 1) * points), shape=(shapes, NODES))
@@ -112,15 +114,14 @@ def _histograms(nodes: Int16, subsets: Bool) -> Float64:
     return histograms
 
 
-def _blocks(count: int) -> list[slice]:
-    """So many shapes as are held in float64 at once, one block after another."""
-    return [slice(start, start + BLOCK) for start in range(0, count, BLOCK)]
+def _blocks(count: int, size: int) -> list[slice]:
+    """`count` rows in blocks of at most `size`."""
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _divergence(a: Float64, b: Float64) -> Float64:
     """Row by row, of histograms (B, NODES)."""
-    blocks = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(a), ROWS_AT_ONCE)]
-    return np.concatenate([_divergence_at_once(a[block], b[block]) for block in blocks])
+    return np.concatenate([_divergence_at_once(a[block], b[block]) for block in _blocks(len(a), ROWS_AT_ONCE)])
 
 
 def _divergence_at_once(a: Float64, b: Float64) -> Float64:

@@ -118,7 +118,7 @@ def test_no_bit_depends_on_how_many_are_held_at_once(constant, monkeypatch):
     halves = rng.random((13, 9)) < 0.5
     halves[:, 0] = True
     together = divergence.subset_divergences(*nodes, halves, halves)
-    for size in (1, 2, 5, 100):
+    for size in (1, 2, 4, 100):
         monkeypatch.setattr(divergence, constant, size)
         assert np.array_equal(divergence.subset_divergences(*nodes, halves, halves), together)
 
